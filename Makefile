@@ -1,0 +1,36 @@
+# Everything runs from here; `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.8
+PROFILE ?= release
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml | $(UV)
+	$(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml -o -name '*.pyi') Cargo.toml Cargo.lock
+$(VENV)/.kernel-$(PROFILE): $(RUST_SOURCES) $(VENV)/.installed
+	$(BIN)/maturin develop --quiet --locked --profile $(PROFILE) -m crates/data-processor-rs/Cargo.toml
+	@rm -f $(VENV)/.kernel-*
+	@touch $@
+
+.PHONY: build
+build: $(VENV)/.kernel-$(PROFILE) ## Install everything into .venv and build the kernel (PROFILE=quick while developing)
+
+.PHONY: lock
+lock: | $(UV) ## Resolve requirements/*.txt again
+	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q pyproject.toml -o requirements/core.txt
+	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q --all-extras --group dev pyproject.toml -o requirements/dev.txt

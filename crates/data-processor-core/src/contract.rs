@@ -1,0 +1,1 @@
+//! A contract's plan, compiled for the scanner.

@@ -1,0 +1,1 @@
+//! The embedded log: SQLite segments, one writer thread, group commit.

@@ -1,0 +1,1 @@
+//! Judging records: parse, validate, transform, deduplicate.

@@ -1,0 +1,236 @@
+"""Frazil's kernel. Arrow objects cross by the C data interface: `pa.record_batch(x)` takes what is returned here."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, final
+
+class ArrowArray(Protocol):
+    """Anything that exports one Arrow array or record batch (pyarrow, polars, this module)."""
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+# ---------------------------------------------------------------- errors (subclasses of Exception; facts as attributes)
+
+class KernelError(Exception):
+    """`code`, `retry`, `hint` and `context` (dict) as attributes, with the words of `frazil.errors`."""
+    code: str
+    retry: str
+    hint: str
+    context: dict[str, Any]
+
+class PlanError(KernelError): ...
+class BodyError(KernelError): ...
+class FormatError(KernelError): ...
+class ParquetFault(KernelError): ...
+class LogUnavailable(KernelError): ...
+class LogThrottled(KernelError): ...
+class LogCorrupt(KernelError): ...
+class LogExpired(KernelError): ...
+class IdempotencyMismatch(KernelError): ...
+
+# ---------------------------------------------------------------- Arrow rows
+
+@final
+class Rows:
+    """A record batch owned by the kernel."""
+    def __len__(self) -> int: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    def __arrow_c_schema__(self) -> object: ...
+
+# ---------------------------------------------------------------- process
+
+@final
+class Plan:
+    """A compiled contract: `Contract.plan` of Frazil. Immutable, shared between threads."""
+    def __init__(self, plan: str) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+
+def process(plan: Plan, raw: ArrowArray) -> tuple[Rows, Rows]:
+    """Judge raw records (`RAW` layout): good rows (contract columns + `LINEAGE`) and dead rows (`LETTERS`). GIL released."""
+
+@final
+class Admission:
+    """A body split into records, each judged: what the door answers and what the log appends, without a copy per record."""
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The first violations (at most `max_errors`), `index` set."""
+    @property
+    def errors_total(self) -> int: ...
+    def __len__(self) -> int: ...
+    def records(self) -> list[bytes]: ...
+    def line(self, index: int) -> int | None:
+        """1-based line of an NDJSON record; None for other formats."""
+
+def admit(plan: Plan, body: bytes, *, format: str, received_at_us: int, max_errors: int = 100) -> Admission:
+    """Split a body (`json`: one object or one array; `ndjson`) into records byte for byte and judge each. GIL released.
+
+    Raises:
+        BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`: nothing of it may be stored.
+        FormatError: an unknown format; names the known ones.
+    """
+
+@final
+class BodyDecoder:
+    """Decompresses a request body piece by piece: `identity`, `gzip` (several members), `zstd` (several frames, window <= 8 MiB).
+
+    Raises BodyError: `body.too_large` over `max_bytes`, `body.ratio_exceeded` over `max_ratio` once 1 MiB came out, `body.bad_compression`.
+    """
+    def __init__(self, encoding: str, *, max_bytes: int, max_ratio: int = 100) -> None: ...
+    def feed(self, chunk: bytes) -> None: ...
+    def finish(self) -> bytes:
+        """The whole body. Raises `body.bad_compression` when the stream is cut."""
+
+# The founding interface: without a plan the generic event contract shipped with the wheel applies.
+
+@final
+class Events:
+    """Parsed records: typed columns of those that could be typed, and every violation found so far."""
+    def __len__(self) -> int: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    @property
+    def violations(self) -> list[ValidationError]: ...
+    @property
+    def plan(self) -> Plan: ...
+
+@final
+class ValidationError:
+    """One broken rule: `index`, `path`, `code`, `message`, `hint`, `value` (JSON-ready)."""
+    index: int
+    path: str
+    code: str
+    message: str
+    hint: str
+    value: object
+
+Event = Events
+TransformedEvent = Rows
+Schema = Plan
+
+def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json") -> Events: ...
+def parse_json(data: bytes, plan: Plan | None = None) -> Events: ...
+def validate_schema(events: Events, plan: Plan | None = None) -> list[ValidationError]:
+    """Every violation of every record, in order of records."""
+def transform_batch(events: Events, plan: Plan | None = None) -> Rows:
+    """Valid rows with `event_date`, `event_hour`."""
+
+# ---------------------------------------------------------------- deduplicate
+
+def deduplicate(rows: ArrowArray, key: Sequence[str]) -> Rows:
+    """Rows whose key was not seen before in the batch; the first stays, order kept. `key`: column names, dotted when nested."""
+
+@final
+class KeyCache:
+    """Keys seen, each with a caller's tag (a file's number): exact for UUIDs, 128-bit keyed hash otherwise. Bounded by the caller."""
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def add(self, rows: ArrowArray, key: Sequence[str], tag: int) -> None:
+        """Take over the keys of rows; a key already there keeps its tag."""
+    def retain(self, tags: Sequence[int]) -> None:
+        """Forget keys with other tags."""
+    def probe(self, rows: ArrowArray, key: Sequence[str]) -> tuple[ArrowArray, ArrowArray]:
+        """Per row, both int64: the index of the first earlier row of the batch with the same key or -1; the tag of the cached key or -1.
+
+        Earlier rows are compared by exact key, a cached tag may be a hash collision: read the row back.
+        """
+
+def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> ArrowArray:
+    """Boolean per row: the named columns hold equal typed values (null equals null, NaN equals NaN, text dictionary or plain)."""
+
+# ---------------------------------------------------------------- Parquet for Iceberg
+
+def write_iceberg_parquet(
+    rows: ArrowArray,
+    location: str,
+    *,
+    schema_json: str,
+    partition_field: str | None = None,
+    file_prefix: str = "",
+    compression: str = "zstd",
+    compression_level: int = 1,
+    target_bytes: int = 134_217_728,
+    durable: bool = True,
+) -> list[dict[str, Any]]:
+    """Write rows below a local directory, one or more files per UTC day of `partition_field` (dotted when nested).
+
+    `schema_json` is the Iceberg schema (JSON of the spec): names columns, field ids, required. Columns are matched by name, an
+    optional one that is missing is written as null. Files are `{location}/{field}_day=YYYY-MM-DD/{file_prefix}{n}.parquet`
+    (without partition `{location}/{file_prefix}{n}.parquet`), fsynced with their directories when `durable`.
+
+    Returns one dict per file: `path`, `partition` (days since 1970 or None), `record_count`, `file_size_in_bytes`, and by field id
+    `column_sizes`, `value_counts`, `null_value_counts`, `nan_value_counts`, `lower_bounds`, `upper_bounds` (bytes, Iceberg's
+    single-value serialisation, text truncated to 16 characters by the spec's rule), `split_offsets`.
+    """
+
+def read_iceberg_parquet(path: str, *, columns: Sequence[str] | None = None) -> Rows:
+    """Read one file back."""
+
+def write_iceberg(events: Events | ArrowArray, table_path: str, *, plan: Plan | None = None) -> list[dict[str, Any]]:
+    """The founding name: valid events as day-partitioned zstd Parquet with field ids below `table_path`."""
+
+# ---------------------------------------------------------------- embedded log
+
+@final
+class EmbeddedLogWriter:
+    """One topic's writer: one thread, group commit; acknowledged means fsynced. Several processes may append."""
+    def __init__(
+        self,
+        directory: str,
+        *,
+        segment_bytes: int = 67_108_864,
+        queue_bytes: int = 268_435_456,
+        group_bytes: int = 8_388_608,
+        min_free_bytes: int | None = None,
+    ) -> None: ...
+    @property
+    def log_id(self) -> str: ...
+    def append(
+        self,
+        records: Admission | Sequence[tuple[bytes | None, bytes | None, int | None]],
+        *,
+        request: int,
+        received_at_us: int,
+        format: str = "json",
+        idempotency: tuple[str, bytes, bytes] | None = None,
+    ) -> tuple[int, int, str, int, bytes, bool]:
+        """(first, last, check, request, receipt, repeated); blocks until durable, GIL released."""
+    def submit(
+        self,
+        records: Admission | Sequence[tuple[bytes | None, bytes | None, int | None]],
+        *,
+        request: int,
+        received_at_us: int,
+        format: str = "json",
+        idempotency: tuple[str, bytes, bytes] | None = None,
+    ) -> int:
+        """Queue an append; its ticket. `fileno()` becomes readable when `completed()` has something."""
+    def fileno(self) -> int: ...
+    def completed(self) -> list[tuple[int, tuple[int, int, str, int, bytes, bool] | KernelError]]: ...
+    def roll(self) -> None:
+        """Seal the live segment and start the next."""
+    def unlink(self, through: int) -> int:
+        """Delete sealed segments that end at or before an offset; how many."""
+    def close(self) -> None: ...
+
+@final
+class EmbeddedLogReader:
+    """Reads one topic, read-only, from any process."""
+    def __init__(self, directory: str) -> None: ...
+    @property
+    def log_id(self) -> str: ...
+    def read(self, after: int, limit: int, max_bytes: int = 268_435_456) -> Rows | None:
+        """Records after an offset (-1: from the oldest) in `RAW` layout, or None when there are none."""
+    def check(self, offset: int) -> str | None:
+        """Checksum of the record at an offset; None when the log does not hold it."""
+    def first(self) -> int: ...
+    def end(self) -> int: ...
+    def segments(self) -> list[dict[str, Any]]: ...
+    def close(self) -> None: ...

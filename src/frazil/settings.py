@@ -1,0 +1,161 @@
+"""Where things run: `frazil.toml`, environment (`FRAZIL_LOG__URL`), `--profile`. Secrets only from the environment."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from frazil.errors import ConfigError
+
+PROJECT_FILE = "frazil.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogSettings(_Section):
+    """The log. `file://` paths are relative to the project."""
+
+    url: str = "file://.frazil/log"
+    segment_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+    min_free_bytes: int | None = Field(default=None, ge=0, description="refuse writes below; default the smaller of 5 % and 1 GiB")
+    retention: timedelta = Field(default=timedelta(days=7), description="replay floor: keep at least this much behind the position")
+
+
+class LakeSettings(_Section):
+    """Catalog and storage of the Iceberg tables."""
+
+    catalog: str = "sqlite://.frazil/catalog.db"
+    storage: str = "file://.frazil/lake"
+    compression: Literal["zstd", "snappy"] = "zstd"
+    keep_snapshots: int = Field(default=20, ge=1)
+    key_cache_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+
+
+class WarehouseSettings(_Section):
+    target: Literal["duckdb", "spark", "snowflake"] = "duckdb"
+
+
+class ProcessSettings(_Section):
+    """How the local engine commits: at once when `batch_records` wait, else at the latest every `max_delay`."""
+
+    batch_records: int = Field(default=100_000, ge=1, le=1_000_000)
+    max_delay: timedelta = timedelta(seconds=5)
+    attempts: int = Field(default=3, ge=1)
+
+
+class ApiSettings(_Section):
+    """The HTTP door. `auth = "none"` binds to loopback only."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    auth: Literal["none", "keys", "jwt"] = "none"
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    max_record_bytes: int = Field(default=1024 * 1024, ge=64)
+    max_ratio: int = Field(default=100, ge=1)
+    body_timeout: timedelta = timedelta(seconds=30)
+    max_inflight_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+
+
+class Settings(BaseSettings):
+    """A project's settings.
+
+    `root` is the project's directory: relative `file://` and `sqlite://` paths start there.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FRAZIL_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    root: Path = Path(".")
+    name: str = Field(default="shop", pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    default_contract: str | None = None
+    log: LogSettings = LogSettings()
+    lake: LakeSettings = LakeSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    process: ProcessSettings = ProcessSettings()
+    api: ApiSettings = ApiSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # the environment wins over the file
+
+    def path_of(self, url: str) -> Path:
+        """The local path of a `file://` or `sqlite://` URL, below `root` when relative.
+
+        Raises:
+            ConfigError: `url` has another scheme.
+        """
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme not in ("file", "sqlite"):
+            raise ConfigError(f"{url!r} is not a local path", hint="use file://PATH or sqlite://PATH", url=url)
+        return (self.root / rest).resolve()
+
+    @property
+    def contracts_dir(self) -> Path:
+        return self.root / "contracts"
+
+    @property
+    def state_dir(self) -> Path:
+        """`.frazil/`: where the embedded default keeps its state."""
+        return self.root / ".frazil"
+
+
+def find_project(start: Path) -> Path:
+    """The nearest directory at or above `start` that holds `frazil.toml`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    here = start.resolve()
+    for directory in (here, *here.parents):
+        if (directory / PROJECT_FILE).is_file():
+            return directory
+    raise ConfigError(f"no {PROJECT_FILE} in {here} or above", hint="run `frazil init DIR`, or go to a project", code="config.no_project")
+
+
+def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
+    """Read a project's settings; `profile` lays `[profiles.NAME]` over the file, the environment wins over both.
+
+    Raises:
+        ConfigError: No project, unreadable TOML, unknown keys or values; names the key.
+    """
+    root = find_project(Path.cwd() if root is None else root)
+    file = root / PROJECT_FILE
+    try:
+        values = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", hint="correct the file", code="config.unreadable", file=str(file)) from error
+    profiles = values.pop("profiles", {})
+    profile = profile or os.environ.get("FRAZIL_PROFILE")
+    if profile is not None:
+        if profile not in profiles:
+            known = ", ".join(sorted(profiles)) or "none"
+            raise ConfigError(f"no profile {profile!r} in {file}", hint=f"known profiles: {known}", code="config.unknown_profile")
+        values = _overlaid(values, profiles[profile])
+    try:
+        return Settings(root=root, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}", hint=f"correct `{key}` in {PROJECT_FILE} or its FRAZIL_ variable", code="config.invalid_value", key=key, file=str(file)) from error
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _overlaid(merged[key], value) if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) else value
+    return merged

@@ -1,0 +1,37 @@
+"""Structured logs (one JSON object or one readable line per event, on stderr) and the process's metrics registry."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+registry = CollectorRegistry()
+"""Every metric of this process; the API serves it at `/metrics`."""
+
+
+def configure(style: Literal["json", "console"] | None = None, level: str = "info") -> None:
+    """Set up logging for a command or server; `style` defaults to console on a terminal, JSON elsewhere."""
+    style = style or ("console" if sys.stderr.isatty() else "json")
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if style == "console" else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger(component: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger that names its component in every line."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=component)
+    return bound
