@@ -127,7 +127,9 @@ class Position:
         return cls({log: {p: (str(last), check) for p, (last, check) in parts.items()} for log, parts in json.loads(text).items()})
 
     def to_json(self) -> str:
-        return json.dumps({log: {p: list(at) for p, at in parts.items()} for log, parts in self.logs.items()}, separators=(",", ":"), sort_keys=True)
+        return json.dumps(
+            {log: {p: list(at) for p, at in parts.items()} for log, parts in self.logs.items()}, separators=(",", ":"), sort_keys=True
+        )
 
     def last(self, log: str, partition: str) -> int | None:
         """The last offset handled, or None at the very beginning."""

@@ -88,5 +88,7 @@ class Project:
     def _log_dir(self, contract: Contract) -> Path:
         scheme = self.settings.log.url.partition("://")[0]
         if scheme != "file":
-            raise ConfigError(f"unknown log {self.settings.log.url!r}", hint="known: file://PATH", code="config.unknown_log", url=self.settings.log.url)
+            raise ConfigError(
+                f"unknown log {self.settings.log.url!r}", hint="known: file://PATH", code="config.unknown_log", url=self.settings.log.url
+            )
         return self.settings.path_of(self.settings.log.url) / contract.name

@@ -151,7 +151,13 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{key}: {first['msg']}", hint=f"correct `{key}` in {PROJECT_FILE} or its FRAZIL_ variable", code="config.invalid_value", key=key, file=str(file)) from error
+        raise ConfigError(
+            f"{key}: {first['msg']}",
+            hint=f"correct `{key}` in {PROJECT_FILE} or its FRAZIL_ variable",
+            code="config.invalid_value",
+            key=key,
+            file=str(file),
+        ) from error
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,13 @@ class LogWriter(Protocol):
         """Identity made with the log; a re-created log has another."""
 
     def append(
-        self, records: Records | Sequence[Record], *, request: int, received_at: datetime, format: str = "json", idempotency: IdempotencyKey | None = None
+        self,
+        records: Records | Sequence[Record],
+        *,
+        request: int,
+        received_at: datetime,
+        format: str = "json",
+        idempotency: IdempotencyKey | None = None,
     ) -> Appended:
         """Append all records in one transaction and return when they are durable.
 
@@ -74,7 +80,13 @@ class LogWriter(Protocol):
         """
 
     def append_soon(
-        self, records: Records | Sequence[Record], *, request: int, received_at: datetime, format: str = "json", idempotency: IdempotencyKey | None = None
+        self,
+        records: Records | Sequence[Record],
+        *,
+        request: int,
+        received_at: datetime,
+        format: str = "json",
+        idempotency: IdempotencyKey | None = None,
     ) -> asyncio.Future[Appended]:
         """As `append`, without blocking the running event loop."""
 

@@ -1,0 +1,28 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.shared import SHARED
+
+settings.register_profile(
+    "frazil",
+    max_examples=int(os.environ.get("EXAMPLES", "60")),
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("frazil")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Data and corpora that the project does not ship; skips, and says so, where they are absent."""
+    if SHARED is None:
+        pytest.skip("shared data is absent: set FRAZIL_SHARED or put it at ../shared")
+    return SHARED
