@@ -34,3 +34,23 @@ build: $(VENV)/.kernel-$(PROFILE) ## Install everything into .venv and build the
 lock: | $(UV) ## Resolve requirements/*.txt again
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q pyproject.toml -o requirements/core.txt
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q --all-extras --group dev pyproject.toml -o requirements/dev.txt
+
+.PHONY: test
+test: build ## Run every check and test
+	$(BIN)/python -m tests.run
+
+.PHONY: lint
+lint: build ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
+	$(BIN)/python -m tests.run --only lint
+
+.PHONY: test-rust
+test-rust: ## Rust tests only
+	cargo test --locked --profile quick --workspace
+
+.PHONY: test-python
+test-python: build ## Python tests only
+	$(BIN)/pytest -q -n 2
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(VENV) target .demo .pytest_cache .mypy_cache .ruff_cache
