@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -157,6 +157,20 @@ class Position:
         for log, parts in other.logs.items():
             logs.setdefault(log, {}).update(parts)
         return Position(logs)
+
+
+Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch"]
+"""What a commit does. `maintenance` neither adds nor removes a row nor sets a letter aside nor moves the position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Running counts of one log: records up to the position, and where they stand. A record counts once, landed first."""
+
+    records: int = 0
+    landed: int = 0
+    dead: int = 0
+    duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

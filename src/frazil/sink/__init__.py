@@ -8,23 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
-from frazil.batch import Batch, Place, Position, Processed, Span
+from frazil.batch import Batch, Kind, Place, Position, Processed, Span, Totals
 
-Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch"]
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Running counts of one log: records up to the position, and where they stand. A record counts once, landed first."""
-
-    records: int = 0
-    landed: int = 0
-    dead: int = 0
-    duplicates: int = 0
+__all__ = ["Commit", "DeadLetters", "Decision", "Head", "KeyIndex", "Kind", "Sink", "Totals"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""❻ Iceberg tables: the catalog, the one swap, and what a snapshot's summary says. Sinks stand on it."""
