@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -53,6 +53,7 @@ class Field:
     pii: str | None = None  # drop, mask, hash: what the contract asks for; None: not personal
     description: str = ""
     examples: tuple[object, ...] = ()
+    sample: Mapping[str, object] = field(default_factory=dict)  # hints for the generator
 
     def walk(self) -> Iterator[Field]:
         """This field and all below it, depth first, in contract order."""
@@ -64,7 +65,7 @@ class Field:
 
 
 # What does not change a verdict or a stored value is left out of the plan and of its hash.
-_TALK = ("description", "examples", "pii")
+_TALK = ("description", "examples", "pii", "sample")
 
 
 @dataclass(frozen=True)
