@@ -159,7 +159,7 @@ class Position:
         return Position(logs)
 
 
-Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch"]
+Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch", "adopt"]
 """What a commit does. `maintenance` neither adds nor removes a row nor sets a letter aside nor moves the position."""
 
 

@@ -42,7 +42,8 @@ class Markers:
     """What the summary of a commit of ours says.
 
     `position`, `totals`, `floor` and `epoch` are carried on by every commit; the rest is one commit's own. `epoch` and
-    the sequence number of a rewind are Iceberg sequence numbers, 0: no commit has removed rows yet.
+    the sequence number of a rewind are Iceberg sequence numbers, 0: no commit has removed rows yet. `adopted` stands in
+    `dead_letters` only, and is carried on there: by UUID of a raw table, the sequence number it was followed to.
     """
 
     kind: Kind
@@ -56,10 +57,11 @@ class Markers:
     set_aside: tuple[SetAside, ...] = ()
     replay: str | None = None
     rewind: int | None = None
+    adopted: Mapping[str, int] = field(default_factory=dict)
 
     def carried(self, kind: Kind) -> Markers:
         """What a commit of `kind` on top of this one takes over: position, totals, floor, epoch; never a commit's own."""
-        return Markers(kind, self.position, self.totals, self.floor, self.epoch)
+        return Markers(kind, self.position, self.totals, self.floor, self.epoch, adopted=self.adopted)
 
     def to_summary(self) -> dict[str, str]:
         """The markers as snapshot properties; absent ones are left out."""
@@ -75,6 +77,7 @@ class Markers:
             "set-aside": _json([asdict(file) for file in self.set_aside]) if self.set_aside else None,
             "replay": self.replay,
             "rewind": None if self.rewind is None else str(self.rewind),
+            "adopted": _json(dict(self.adopted)) if self.adopted else None,
         }
         return {PREFIX + name: value for name, value in spelled.items() if value is not None}
 
@@ -118,6 +121,7 @@ def _read(named: Mapping[str, str]) -> Markers:
         set_aside=tuple(SetAside(**file) for file in json.loads(named.get("set-aside", "[]"))),
         replay=named.get("replay"),
         rewind=int(named["rewind"]) if "rewind" in named else None,
+        adopted=json.loads(named.get("adopted", "{}")),
     )
 
 
