@@ -208,7 +208,11 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """A judged batch: `good.rows` in the contract's columns + `LINEAGE`, `dead.rows` in `LETTERS`; good + dead == raw."""
+    """A judged batch: `good.rows` in the contract's columns + `LINEAGE`, `dead.rows` in `LETTERS`; good + dead == raw.
+
+    `raw` is the batch that was judged: a good event that turns out to conflict becomes a letter with its record's own bytes.
+    """
 
     good: Batch
     dead: Batch
+    raw: Batch | None = None
