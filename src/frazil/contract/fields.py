@@ -61,7 +61,7 @@ class FieldReader:
                     (*place, "name"), f"`{name}` is not a field name", "use letters, digits and _, not beginning with a digit"
                 )
                 continue
-            if not pointer and (name.startswith("_") or name in RESERVED):
+            if not pointer and (name.startswith("_") or name.lower() in RESERVED):
                 self.source.report((*place, "name"), f"`{name}` is a name Frazil keeps for itself", "choose another name")
             if name.lower() in seen:
                 self.source.report(
