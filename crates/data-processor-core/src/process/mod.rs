@@ -1,1 +1,4 @@
 //! Judging records: parse, validate, transform, deduplicate.
+
+pub mod admit;
+pub mod violation;
