@@ -10,16 +10,18 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, RESTError, TableAlreadyExistsError
+from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, RESTError, TableAlreadyExistsError
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.table.update import AddPartitionSpecUpdate, AddSchemaUpdate, AssertCreate, TableUpdate
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import BinaryType, ListType, LongType, NestedField, StringType, StructType, TimestamptzType
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from frazil.contract import Contract
+from frazil.contract.derive import iceberg_schema, partition_spec
 from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
 from frazil.settings import Settings
 from frazil.table.durable_io import make_directory
@@ -161,8 +163,6 @@ class Lake:
         found = self.find(self.raw_name(contract))
         if found is not None:
             return found
-        from frazil.contract.derive import iceberg_schema, partition_spec
-
         schema = iceberg_schema(contract)
         return self._create(self.raw_name(contract), schema, partition_spec(contract, schema))
 
@@ -192,11 +192,13 @@ class Lake:
         self.catalog.close()
 
     def _create(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+        """Make a table with the field ids that `schema` has: PyIceberg's own `create_table` gives new ones."""
         with answering("the table cannot be created", table=name):
-            try:
-                return self.catalog.create_table((self.namespace, name), schema, partition_spec=spec, properties=self._properties())
-            except TableAlreadyExistsError:  # another process was first
-                return self._ours(name, self.catalog.load_table((self.namespace, name)))
+            made = self.catalog.create_table_transaction((self.namespace, name), schema, partition_spec=spec, properties=self._properties())
+            updates = tuple(_with_own_ids(update, schema, spec) for update in made._updates)
+            with suppress(TableAlreadyExistsError, CommitFailedException):  # another process was first
+                self.catalog.commit_table(made._table, (AssertCreate(),), updates)
+            return self._ours(name, self.catalog.load_table((self.namespace, name)))
 
     def _properties(self) -> dict[str, str]:
         return {
@@ -221,6 +223,14 @@ class Lake:
             table=name,
             owner=owner,
         )
+
+
+def _with_own_ids(update: TableUpdate, schema: Schema, spec: PartitionSpec) -> TableUpdate:
+    if isinstance(update, AddSchemaUpdate):
+        return AddSchemaUpdate.model_validate({"schema": schema})
+    if isinstance(update, AddPartitionSpecUpdate):
+        return AddPartitionSpecUpdate(spec=spec)
+    return update
 
 
 def _catalog(settings: Settings) -> Catalog:
