@@ -112,7 +112,8 @@ class Rules:
         """The value of a field for its column; None when it is missing or broken."""
         if node is None or node.kind == "null":
             if one.required:
-                self.note(path, None, "required.missing", f"{one.name} is required", f"add {path}")
+                name = path.rpartition("/")[2]  # an item's is its index
+                self.note(path, None, "required.missing", f"{name} is required", f"add {path}")
             return None
         if one.kind == "json":
             return node.raw
@@ -190,12 +191,12 @@ class Rules:
         if one.kind == "number":
             double = float(node.raw)
             if not math.isfinite(double):
-                self.does_not_fit("a double", node, path)
+                self.does_not_fit("number", node, path)
             return double
         if one.kind == "integer":
             whole = exact.floor_scaled(0)
             if whole is None or whole not in _INT64:
-                self.does_not_fit("a 64-bit integer", node, path)
+                self.does_not_fit("integer", node, path)
             return whole
         precision, scale = one.precision or 38, one.scale or 0
         if exact.whole_digits > precision - scale:
