@@ -50,6 +50,7 @@ class PythonProcessor:
         return Processed(
             Batch(self._rows([verdicts[at] for at in good], raw.rows.take(pa.array(good, pa.int64()))), raw.spans),
             Batch(self._letters([verdicts[at] for at in dead], raw.rows.take(pa.array(dead, pa.int64()))), raw.spans),
+            raw,
         )
 
     def judge(self, value: bytes | None, received_us: int) -> Verdict:
