@@ -228,6 +228,8 @@ class EmbeddedLogReader:
     def log_id(self) -> str: ...
     def read(self, after: int, limit: int, max_bytes: int = 268_435_456) -> Rows | None:
         """Records after an offset (-1: from the oldest) in `RAW` layout, or None when there are none."""
+    def resume(self, after: int, check: str | None, limit: int, max_bytes: int = 268_435_456) -> tuple[Rows, str] | None:
+        """As `read`, with the check of the last record. Given `check`, the record at `after` must have it while the log holds it."""
     def check(self, offset: int) -> str | None:
         """Checksum of the record at an offset; None when the log does not hold it."""
     def first(self) -> int: ...

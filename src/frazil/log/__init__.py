@@ -12,6 +12,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from frazil.batch import Batch, Position, Span
+from frazil.errors import Corrupt, FrazilError
+
+
+class IdempotencyMismatch(FrazilError):
+    """An idempotency key came again with another body. Nothing was stored."""
+
+    code = "log.idempotency_mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +144,19 @@ class Retention(Protocol):
 
     def unlink(self, floor: Position) -> int:
         """Delete segments that end at or before the floor; returns how many. Never the live one."""
+
+
+def check_logs(position: Position, log_id: str) -> None:
+    """Every reader's first stop rule: a position of other logs says nothing about this one.
+
+    Raises:
+        Corrupt: `log.recreated` when the position names logs but not this one.
+    """
+    if position.logs and log_id not in position.logs:
+        raise Corrupt(
+            "the position belongs to another log: this one was made anew",
+            code="log.recreated",
+            hint="put the old log back, or move on with `frazil log switch`",
+            expected=", ".join(sorted(position.logs)),
+            found=log_id,
+        )
