@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::errors::to_python;
+use crate::process::Admission;
 use crate::rows::Rows;
 
 /// One topic's writer: one thread, group commit; acknowledged means fsynced. Several processes may append.
@@ -108,8 +109,17 @@ fn facts(py: Python<'_>, appended: Appended) -> Facts<'_> {
     (first, last, spell_check(check), request, PyBytes::new(py, &receipt), repeated)
 }
 
-/// Lays records out for the log: tuples of value, key and line.
+/// Lays records out for the log: an admitted body (GIL released), or tuples of value, key and line.
 fn encode(records: &Bound<'_, PyAny>, mut encoder: Encoder) -> PyResult<Encoded> {
+    if let Ok(admission) = records.cast::<Admission>() {
+        let admitted = &admission.get().0;
+        return Ok(records.py().detach(|| {
+            for index in 0..admitted.len() {
+                encoder.push(RecordRef { value: Some(admitted.record(index)), key: None, line: admitted.line(index) });
+            }
+            encoder.finish()
+        }));
+    }
     for record in records.try_iter()? {
         let (value, key, line): (Option<Bound<'_, PyBytes>>, Option<Bound<'_, PyBytes>>, Option<u64>) = record?.extract()?;
         let (value, key) = (value.as_ref().map(|bytes| bytes.as_bytes()), key.as_ref().map(|bytes| bytes.as_bytes()));
