@@ -24,6 +24,7 @@ from frazil.sink.letters import COMMIT, PLACE_COLUMNS, SPINE, Letters, after_rew
 from frazil.table import files
 from frazil.table.catalog import Lake
 from frazil.table.commit import Change, swap
+from frazil.table.history import adopted_to
 from frazil.table.snapshots import Markers, SetAside, ancestry, markers_of, sequence_of
 
 ATTEMPTS = 5
@@ -123,18 +124,6 @@ def contract_of(raw: Table) -> str:
     return str(raw.name()[-1]).removeprefix("raw_")
 
 
-def adopted_to(letters: Table, raw: Table, snapshot: Snapshot | None = None) -> int:
-    """Sequence number up to which `dead_letters` (at `snapshot`, default its head) follows a raw table; 0: not at all."""
-    chain = ancestry(letters.metadata)
-    if snapshot is not None:
-        chain = [one for one in chain if sequence_of(one) <= sequence_of(snapshot)]
-    for one in reversed(chain):
-        found = markers_of(one)
-        if found is not None:
-            return int(found.adopted.get(str(raw.metadata.table_uuid), 0))
-    return 0
-
-
 def landed_by_replay(raw: Table, row_filter: BooleanExpression | None = None) -> frozenset[Place]:
     """Places that landed although they have a letter: only a replay lands those."""
     wanted: BooleanExpression = files.present("_replay")
@@ -206,13 +195,15 @@ def _version_for(table: Table, raw: Table, head: Head) -> tuple[Snapshot | None,
 
 
 def _is_broken(raw: Table, adopted: int, *, strict: bool = False) -> bool:
-    """Whether snapshots of the head's history above `adopted` were expired; `strict`: or may have been, below a rewind."""
+    """Whether snapshots of the head's history above `adopted` were expired; `strict`: or may have been, below a rewind.
+
+    Expiry takes the name of its parent from a snapshot, but a commit's number is its parent's plus one, but for a rewind.
+    """
     chain = ancestry(raw.metadata, after=adopted)
-    if not chain or chain[0].parent_snapshot_id is None or raw.snapshot_by_id(chain[0].parent_snapshot_id) is not None:
+    parent = chain[0].parent_snapshot_id if chain else None
+    if not chain or (parent is not None and raw.snapshot_by_id(parent) is not None):
         return False
-    if _markers(chain[0]).rewind is not None:  # its parent may be much older than its number
-        return strict
-    return sequence_of(chain[0]) - 1 > adopted
+    return strict if _markers(chain[0]).rewind is not None else sequence_of(chain[0]) - 1 > adopted
 
 
 def _of_contract(
