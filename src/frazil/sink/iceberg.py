@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from urllib.parse import urlsplit
 
 import data_processor_rs as kernel
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.typedef import Record
@@ -19,10 +17,11 @@ from pyiceberg.typedef import Record
 from frazil.contract import Contract
 from frazil.errors import CommitConflict, Corrupt
 from frazil.sink import Commit, Decision, Head, Kind
+from frazil.sink.landing import moves, stamped
 from frazil.table.catalog import Lake, answering
 from frazil.table.commit import Change, Landed, fresh_id, swap
 from frazil.table.evolve import evolved
-from frazil.table.snapshots import Markers, Move, SetAside, booked, last_sequence, sequence_of, standing
+from frazil.table.snapshots import Markers, SetAside, booked, last_sequence, sequence_of, standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +108,14 @@ class IcebergSink:
         return table
 
     def _write_rows(self, table: Table, decision: Decision, planned: int) -> tuple[DataFile, ...]:
-        rows = _with_commit(decision.rows, planned, decision.replay)
+        rows = stamped(decision.rows, planned, decision.replay)
         return tuple(data_file(table, written) for written in write_files(table, rows, self.lake.settings.lake.compression))
 
     def _write_set_aside(self, decision: Decision, planned: int) -> tuple[SetAside, ...]:
         letters = pa.concat_batches([decision.dead, decision.duplicates])
         if not letters.num_rows:
             return ()
-        stamped = _with_commit(letters, planned, decision.replay)
-        return write_set_aside(self.lake, stamped)
+        return write_set_aside(self.lake, stamped(letters, planned, decision.replay))
 
 
 def write_set_aside(lake: Lake, letters: pa.RecordBatch) -> tuple[SetAside, ...]:
@@ -181,33 +179,15 @@ def _url(path: str) -> str:
     return path if "://" in path else f"file://{path}"
 
 
-def _with_commit(rows: pa.RecordBatch, planned: int, replay: str | None) -> pa.RecordBatch:
-    """Rows with `_commit`, and `_replay` where a replay brought them."""
-    if "_replay" not in rows.schema.names:
-        rows = rows.append_column("_replay", pa.nulls(rows.num_rows, pa.string()))
-    if replay is not None:
-        at = rows.schema.get_field_index("_replay")
-        rows = rows.set_column(at, pa.field("_replay", pa.string()), pa.repeat(pa.scalar(replay, pa.string()), rows.num_rows))
-    return rows.append_column(pa.field("_commit", pa.int64(), nullable=False), pa.repeat(pa.scalar(planned, pa.int64()), rows.num_rows))
-
-
 def _marked(carried: Markers, decision: Decision, set_aside: tuple[SetAside, ...]) -> Markers:
-    before = None if decision.replay is None else "dead"
-    counted = (("landed", decision.rows), ("dead", decision.dead), ("duplicates", decision.duplicates))
-    moves = [Move(log, before, after, number) for after, rows in counted for log, number in _by_log(rows)]
     return replace(
         carried,
         position=carried.position.after(decision.spans),
-        totals=booked(carried.totals, moves),
+        totals=booked(carried.totals, moves(decision)),
         contract=decision.contract_hash,
         set_aside=set_aside,
         replay=decision.replay,
     )
-
-
-def _by_log(rows: pa.RecordBatch) -> Iterable[tuple[str, int]]:
-    counts = pc.value_counts(rows.column("_log"))
-    return zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
 
 
 def _nothing(decision: Decision, head: Head, table: Table) -> Commit:
