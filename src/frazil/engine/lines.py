@@ -1,0 +1,52 @@
+"""From a project to the lines an engine runs: one per contract, each with its own connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from frazil.engine.heartbeat import Heartbeat
+from frazil.engine.lease import Lease
+from frazil.engine.local import Engine, Line, Pace
+from frazil.engine.upkeep import Upkeep
+from frazil.project import Project
+from frazil.settings import Settings
+
+
+def running_dir(settings: Settings) -> Path:
+    """Where leases and heartbeats lie."""
+    return settings.state_dir / "run"
+
+
+def lease_name(contract: str) -> str:
+    return f"pump-{contract}"
+
+
+def engine(settings: Settings, contracts: Sequence[str], *, until_idle: bool = False, lease: bool = True) -> Engine:
+    """An engine for the named contracts of a project; `lease=False` races with other processes, which is slow and safe."""
+    pace = Pace(
+        batch_records=settings.process.batch_records,
+        max_delay=settings.process.max_delay.total_seconds(),
+        attempts=settings.process.attempts,
+        until_idle=until_idle,
+    )
+    makers = [_maker(settings, name, lease=lease) for name in contracts]
+    return Engine(makers, contracts, pace, Heartbeat(running_dir(settings)))
+
+
+def _maker(settings: Settings, name: str, *, lease: bool) -> Callable[[], Line]:
+    def make() -> Line:
+        project = Project(settings)  # one per thread: nothing is shared but files
+        contract = project.contract(name)
+        return Line(
+            contract=name,
+            log=project.log_reader(contract),
+            process=project.processor(contract),
+            keys=project.keys(contract),
+            sink=project.sink(contract),
+            letters=project.dead_letters,
+            lease=Lease(running_dir(settings), lease_name(name)) if lease else None,
+            upkeep=Upkeep(project, contract).after,
+        )
+
+    return make
