@@ -82,7 +82,7 @@ class PythonProcessor:
             return Broken("", "json.too_many_members", f"more than {contract.max_members} members", "split the event")
         if node.kind != "object":
             return Broken(
-                "", "json.not_object", f"expected an object, found {FOUND[node.kind]}", "send one JSON object per record, RFC 8259"
+                "", "json.not_object", f"expected an object, found {FOUND[node.kind]}", "send one JSON object per record"
             )
         return node
 
