@@ -1,7 +1,210 @@
-//! Bindings of `data_processor_core::sink`.
+//! Bindings of `data_processor_core::sink` and of deduplication.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::{ArrowError, SchemaRef};
+use data_processor_core::error::{Error, ErrorKind, Result as KernelResult};
+use data_processor_core::process::dedupe;
+use data_processor_core::sink::schema::IcebergSchema;
+use data_processor_core::sink::{Codec, DataFile, TableWriter, WriteOptions};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use crate::errors::to_python;
+use crate::rows::{Column, Rows, import};
+
+/// Batches to write: one, or a stream pulled while writing.
+enum Input {
+    One(RecordBatch),
+    Stream(RecordBatchStreamReader),
+}
+
+impl Input {
+    fn of(source: &Bound<'_, PyAny>) -> PyResult<Input> {
+        if source.hasattr("__arrow_c_array__")? || !source.hasattr("__arrow_c_stream__")? {
+            return import(source).map(Input::One);
+        }
+        let capsule: Bound<'_, PyCapsule> = source.call_method0("__arrow_c_stream__")?.extract()?;
+        let stream = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
+        // SAFETY: the capsule's name says that it holds this C struct, and the capsule is alive; the stream is moved out
+        // and a released one left behind, as the PyCapsule protocol asks of a consumer.
+        let stream = unsafe { FFI_ArrowArrayStream::from_raw(stream.as_ptr()) };
+        RecordBatchStreamReader::try_new(stream).map(Input::Stream).map_err(|e| to_python(source.py(), stream_failed(&e)))
+    }
+
+    fn schema(&self) -> SchemaRef {
+        match self {
+            Input::One(rows) => rows.schema(),
+            Input::Stream(batches) => batches.schema(),
+        }
+    }
+
+    fn write(self, mut writer: TableWriter) -> KernelResult<Vec<DataFile>> {
+        match self {
+            Input::One(rows) => writer.write(&rows)?,
+            Input::Stream(batches) => {
+                for rows in batches {
+                    writer.write(&rows.map_err(|e| stream_failed(&e))?)?;
+                }
+            }
+        }
+        writer.finish()
+    }
+}
+
+fn stream_failed(error: &ArrowError) -> Error {
+    Error::new(ErrorKind::Parquet, "parquet.rows", format!("the stream of rows broke off: {error}"))
+}
+
+fn by_id<'py, V>(
+    py: Python<'py>,
+    entries: &BTreeMap<i32, V>,
+    value: impl Fn(&V) -> Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    entries.iter().try_for_each(|(id, entry)| dict.set_item(id, value(entry)))?;
+    Ok(dict)
+}
+
+fn described<'py>(py: Python<'py>, file: &DataFile) -> PyResult<Bound<'py, PyDict>> {
+    let count = |count: &u64| count.into_pyobject(py).map(Bound::into_any).unwrap_or_else(|never| match never {});
+    let bytes = |bytes: &Vec<u8>| PyBytes::new(py, bytes).into_any();
+    let dict = PyDict::new(py);
+    dict.set_item("path", file.path.to_string_lossy())?;
+    dict.set_item("partition", file.partition)?;
+    dict.set_item("record_count", file.record_count)?;
+    dict.set_item("file_size_in_bytes", file.file_size_in_bytes)?;
+    dict.set_item("column_sizes", by_id(py, &file.column_sizes, count)?)?;
+    dict.set_item("value_counts", by_id(py, &file.value_counts, count)?)?;
+    dict.set_item("null_value_counts", by_id(py, &file.null_value_counts, count)?)?;
+    dict.set_item("nan_value_counts", by_id(py, &file.nan_value_counts, count)?)?;
+    dict.set_item("lower_bounds", by_id(py, &file.lower_bounds, bytes)?)?;
+    dict.set_item("upper_bounds", by_id(py, &file.upper_bounds, bytes)?)?;
+    dict.set_item("split_offsets", &file.split_offsets)?;
+    Ok(dict)
+}
+
+fn write<'py>(py: Python<'py>, input: Input, schema: IcebergSchema, options: WriteOptions) -> PyResult<Bound<'py, PyList>> {
+    let written = py.detach(|| input.write(TableWriter::new(schema, options)?)).map_err(|e| to_python(py, e))?;
+    PyList::new(py, written.iter().map(|file| described(py, file)).collect::<PyResult<Vec<_>>>()?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (rows, location, *, schema_json, partition_field=None, file_prefix="", compression="zstd", compression_level=1, target_bytes=134_217_728, durable=true))]
+#[allow(clippy::too_many_arguments)]
+fn write_iceberg_parquet<'py>(
+    py: Python<'py>,
+    rows: &Bound<'py, PyAny>,
+    location: PathBuf,
+    schema_json: &str,
+    partition_field: Option<String>,
+    file_prefix: &str,
+    compression: &str,
+    compression_level: i32,
+    target_bytes: u64,
+    durable: bool,
+) -> PyResult<Bound<'py, PyList>> {
+    let codec = Codec::named(compression, compression_level).map_err(|e| to_python(py, e))?;
+    let schema = IcebergSchema::from_json(schema_json).map_err(|e| to_python(py, e))?;
+    let options =
+        WriteOptions { location, partition: partition_field, prefix: file_prefix.to_owned(), codec, target_bytes, durable };
+    write(py, Input::of(rows)?, schema, options)
+}
+
+#[pyfunction]
+#[pyo3(signature = (events, table_path, *, plan=None))]
+fn write_iceberg<'py>(
+    py: Python<'py>,
+    events: &Bound<'py, PyAny>,
+    table_path: PathBuf,
+    plan: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let _ = plan; // the rows carry their own types
+    let input = Input::of(events)?;
+    let schema = IcebergSchema::of_arrow(&input.schema()).map_err(|e| to_python(py, e))?;
+    let options = WriteOptions {
+        location: table_path,
+        partition: schema.day_column().map(str::to_owned),
+        prefix: format!("{:016x}-", dedupe::random()),
+        codec: Codec::Zstd(1),
+        target_bytes: 128 << 20,
+        durable: true,
+    };
+    write(py, input, schema, options)
+}
+
+#[pyfunction]
+#[pyo3(signature = (path, *, columns=None))]
+fn read_iceberg_parquet(py: Python<'_>, path: PathBuf, columns: Option<Vec<String>>) -> PyResult<Rows> {
+    let read = |path: &Path| data_processor_core::sink::read(path, columns.as_deref());
+    py.detach(|| read(&path)).map(Rows).map_err(|e| to_python(py, e))
+}
+
+#[pyfunction]
+fn deduplicate(py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>) -> PyResult<Rows> {
+    let rows = import(rows)?;
+    py.detach(|| dedupe::deduplicate(&rows, &key)).map(Rows).map_err(|e| to_python(py, e))
+}
+
+#[pyfunction]
+fn equal_rows(py: Python<'_>, left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>, columns: Vec<String>) -> PyResult<Column> {
+    let (left, right) = (import(left)?, import(right)?);
+    let equal = py.detach(|| dedupe::equal_rows(&left, &right, &columns)).map_err(|e| to_python(py, e))?;
+    Ok(Column(Arc::new(equal)))
+}
+
+/// Keys seen, each with a caller's tag.
+#[pyclass(frozen, module = "data_processor_rs")]
+struct KeyCache(Mutex<dedupe::KeyCache>);
+
+impl KeyCache {
+    /// A panic while the lock was held leaves a cache that is still one: entries are whole.
+    fn lock(&self) -> MutexGuard<'_, dedupe::KeyCache> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl KeyCache {
+    #[new]
+    fn new() -> KeyCache {
+        KeyCache(Mutex::new(dedupe::KeyCache::new()))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().len())
+    }
+
+    #[getter]
+    fn size_bytes(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().size_bytes())
+    }
+
+    fn add(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>, tag: i64) -> PyResult<()> {
+        let rows = import(rows)?;
+        py.detach(|| self.lock().add(&rows, &key, tag)).map_err(|e| to_python(py, e))
+    }
+
+    fn retain(&self, py: Python<'_>, tags: Vec<i64>) {
+        py.detach(|| self.lock().retain(&tags));
+    }
+
+    fn probe(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>) -> PyResult<(Column, Column)> {
+        let rows = import(rows)?;
+        let (first, tags) = py.detach(|| self.lock().probe(&rows, &key)).map_err(|e| to_python(py, e))?;
+        Ok((Column(Arc::new(first)), Column(Arc::new(tags))))
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<KeyCache>()?;
+    module.add_function(wrap_pyfunction!(write_iceberg_parquet, module)?)?;
+    module.add_function(wrap_pyfunction!(write_iceberg, module)?)?;
+    module.add_function(wrap_pyfunction!(read_iceberg_parquet, module)?)?;
+    module.add_function(wrap_pyfunction!(deduplicate, module)?)?;
+    module.add_function(wrap_pyfunction!(equal_rows, module)?)
 }
