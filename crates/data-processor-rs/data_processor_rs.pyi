@@ -7,6 +7,10 @@ class ArrowArray(Protocol):
     """Anything that exports one Arrow array or record batch (pyarrow, polars, this module)."""
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
+class ArrowStream(Protocol):
+    """Anything that exports a stream of record batches (pyarrow tables and readers, polars frames)."""
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
 # ---------------------------------------------------------------- errors (subclasses of Exception; facts as attributes)
 
 class KernelError(Exception):
@@ -148,7 +152,7 @@ def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> A
 # ---------------------------------------------------------------- Parquet for Iceberg
 
 def write_iceberg_parquet(
-    rows: ArrowArray,
+    rows: ArrowArray | ArrowStream,
     location: str,
     *,
     schema_json: str,
@@ -160,6 +164,8 @@ def write_iceberg_parquet(
     durable: bool = True,
 ) -> list[dict[str, Any]]:
     """Write rows below a local directory, one or more files per UTC day of `partition_field` (dotted when nested).
+
+    A stream is pulled batch by batch while writing, so the rows never lie in memory together.
 
     `schema_json` is the Iceberg schema (JSON of the spec): names columns, field ids, required. Columns are matched by name, an
     optional one that is missing is written as null. Files are `{location}/{field}_day=YYYY-MM-DD/{file_prefix}{n}.parquet`
@@ -173,7 +179,7 @@ def write_iceberg_parquet(
 def read_iceberg_parquet(path: str, *, columns: Sequence[str] | None = None) -> Rows:
     """Read one file back."""
 
-def write_iceberg(events: Events | ArrowArray, table_path: str, *, plan: Plan | None = None) -> list[dict[str, Any]]:
+def write_iceberg(events: Events | ArrowArray | ArrowStream, table_path: str, *, plan: Plan | None = None) -> list[dict[str, Any]]:
     """The founding name: valid events as day-partitioned zstd Parquet with field ids below `table_path`."""
 
 # ---------------------------------------------------------------- embedded log

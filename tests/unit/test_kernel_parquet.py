@@ -281,16 +281,15 @@ def test_duckdb_and_pyarrow_read_the_same(tmp_path: Path) -> None:
     theirs = theirs.set_column(0, "event_id", theirs.column("event_id").cast(pa.binary(16)))
     assert [str(row) for row in theirs.to_pylist()] == [str(row) for row in ours.to_pylist()]
     query = f"""select count(*), count(distinct event_id), sum(price), count(context), sum(context.hour), sum(len(tags)),
-        sum(value) filter (where not isnan(value)), min("at"), count(note) from '{file["path"]}'"""
+        sum(value) filter (where not isnan(value)), epoch_us(min("at")), count(note) from '{file["path"]}'"""
     rows = events(40_000, step=timedelta(seconds=1)).to_pylist()
     numbers = [row["value"] for row in rows if row["value"] is not None and row["value"] == row["value"]]
     expected = (
         40_000, 40_000, sum(row["price"] for row in rows), sum(row["context"] is not None for row in rows),
         sum(row["context"]["hour"] for row in rows if row["context"]), sum(len(row["tags"]) for row in rows if row["tags"]),
-        pytest.approx(sum(numbers)), START, 0,
+        pytest.approx(sum(numbers)), int(START.timestamp()) * 1_000_000, 0,
     )  # fmt: skip
     con = duckdb.connect()
-    con.execute("set timezone = 'UTC'")
     assert con.sql(query).fetchall() == [expected]
 
 
