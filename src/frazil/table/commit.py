@@ -155,16 +155,18 @@ def _staged(base: Table, change: Change, id: str) -> tuple[tuple[TableRequiremen
         producer.commit()
     except ValidationException as error:  # a file to remove is not live in the head any more
         raise _conflict(base, base, str(error)) from error
+    updates = transaction._updates
     if change.kind == "maintenance" and change.removed:
-        _as_replace(transaction._updates)
-    return (*transaction._requirements, same), transaction._updates
+        updates = tuple(map(_as_replace, updates))
+    return (*transaction._requirements, same), updates
 
 
-def _as_replace(updates: tuple[TableUpdate, ...]) -> None:
+def _as_replace(update: TableUpdate) -> TableUpdate:
     """Compaction changes files, not rows: an incremental reader must not take it for new or removed data."""
-    for update in updates:
-        if isinstance(update, AddSnapshotUpdate) and update.snapshot.summary is not None:
-            update.snapshot.summary.operation = Operation.REPLACE
+    if not isinstance(update, AddSnapshotUpdate) or update.snapshot.summary is None:
+        return update
+    said = Summary(Operation.REPLACE, **update.snapshot.summary.additional_properties)
+    return update.model_copy(update={"snapshot": update.snapshot.model_copy(update={"summary": said})})
 
 
 def _rewound(

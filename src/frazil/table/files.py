@@ -82,7 +82,9 @@ def write(table: Table, rows: pa.Table) -> tuple[DataFile, ...]:
 def described(table: Table, path: str) -> DataFile:
     """The data file for a Parquet file that lies in the lake, with metrics from its footer."""
     with answering("the file cannot be read", table=table.name()[-1], path=path):
-        return parquet_file_to_data_file(table.io, table.metadata, path)
+        file = parquet_file_to_data_file(table.io, table.metadata, path)
+    file.spec_id = table.metadata.default_spec_id  # a manifest would have set it
+    return file
 
 
 def read_file(table: Table, path: str, row_filter: BooleanExpression | None = None, columns: Sequence[str] | None = None) -> pa.Table:

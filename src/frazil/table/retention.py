@@ -33,6 +33,8 @@ class LogReader(Protocol):
 
     def oldest(self) -> dict[str, int]: ...
 
+    def ends(self) -> dict[str, int]: ...
+
 
 class Retention(Protocol):
     """Deletes whole segments (`frazil.log.Retention`)."""
@@ -138,11 +140,12 @@ def _received_before(reader: LogReader, partition: str, low: int, high: int, bef
 
 def _received_at(reader: LogReader, partition: str, offset: int) -> datetime | None:
     """When the first record at or after an offset was received; None when it cannot be read."""
+    ends: dict[str, tuple[str, str | None]] = {name: (str(last), None) for name, last in reader.ends().items() if last >= 0}
     try:
-        batch = reader.read(after=Position({reader.log_id: {partition: (str(offset - 1), None)}}), limit=1)
+        batch = reader.read(after=Position({reader.log_id: {**ends, partition: (str(offset - 1), None)}}), limit=1)
     except OffsetExpired:
         return None
-    if batch is None or not len(batch):
+    if batch is None or not len(batch) or batch.rows.column("partition")[0].as_py() != partition:
         return None
     received: datetime = batch.rows.column("received_at")[0].as_py()
     return received

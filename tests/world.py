@@ -1,0 +1,374 @@
+"""A lake on disk with its log, and everything that may happen to it: what the laws of landing are checked in.
+
+Operations run the real code. As actors they run in threads of which one moves at a time: each stops where it touches the
+catalog or the log, may be killed there, or overtaken. The catalog's answers can be refused, lost or late.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from frazil import flow
+from frazil.batch import Batch, Place, Position
+from frazil.contract import Contract, Field
+from frazil.errors import CommitConflict, FrazilError, OffsetExpired, Unavailable
+from frazil.log import Record
+from frazil.log.memory import MemoryLog
+from frazil.process.python import PythonProcessor
+from frazil.settings import Settings
+from frazil.sink import Commit, Head
+from frazil.sink import repair as repairs
+from frazil.sink.dead_letters import IcebergDeadLetters
+from frazil.sink.iceberg import IcebergSink
+from frazil.sink.keys import TableKeys
+from frazil.sink.mend import with_values
+from frazil.table import maintenance, retention
+from frazil.table import rewind as rewinds
+from frazil.table.catalog import Lake
+from frazil.table.snapshots import Markers, markers_of, sequence_of
+
+BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
+CACHE_BYTES = 1 << 24
+
+
+def contract(limit: int) -> Contract:
+    """Things with a key and a content up to a limit: another limit is another contract."""
+    fields = (
+        Field("k", "/k", "string", required=True),
+        Field("n", "/n", "integer", required=True, maximum=str(limit)),
+    )
+    return Contract("things", "1", fields, key=("/k",))
+
+
+CONTRACTS = {contract(limit).hash: contract(limit) for limit in range(5)}
+THINGS = contract(0)
+"""The contract by name: which limit is in force does not matter to a table."""
+
+
+def thing(key: str, content: int) -> bytes:
+    return json.dumps({"k": key, "n": content}).encode()
+
+
+# ---------------------------------------------------------------- actors
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing after it runs, nothing catches it."""
+
+
+_here = threading.local()
+
+
+class Actor:
+    """Work in a thread that moves only in `step`, from one touch of the catalog or the log to the next."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._killed, self.done, self.error = False, False, None
+        self.answer: object = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], object]) -> None:
+        _here.actor = self
+        self._go.acquire()
+        try:
+            if not self._killed:
+                self.answer = work()
+        except Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+        self.done = True
+        self._back.release()
+
+    def step(self) -> bool:
+        """Move to the next touch; False at the end. Raises what the work raised."""
+        if not self.done:
+            self._go.release()
+            assert self._back.acquire(timeout=60), "an actor hangs"
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return not self.done
+
+    def finish(self) -> object:
+        while self.step():
+            pass
+        return self.answer
+
+    def kill(self) -> None:
+        if not self.done:
+            self._killed = True
+            self._go.release()
+            assert self._back.acquire(timeout=60), "an actor hangs"
+        self._thread.join()
+
+    def pause(self) -> None:
+        self._back.release()
+        self._go.acquire()
+        if self._killed:
+            raise Killed
+
+
+def touch() -> None:
+    """Where an actor may be stopped; nothing outside of one."""
+    actor = getattr(_here, "actor", None)
+    if actor is not None:
+        actor.pause()
+
+
+class Weather:
+    """A catalog whose next commit to the raw table may be refused, lose its answer (`lost`) or come later (`late`)."""
+
+    def __init__(self, inner: Any, seen: Callable[[Table, Any], None]) -> None:
+        self.inner, self._seen = inner, seen
+        self.fate = "ok"
+        self.in_flight: list[Callable[[], None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def load_table(self, identifier: Any) -> Table:
+        touch()
+        return self.inner.load_table(identifier)
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> Any:
+        touch()
+        fate, raw = "ok", table.name()[-1].startswith("raw_")
+        if raw:
+            fate, self.fate = self.fate, "ok"
+        if fate == "refused":
+            raise CommitFailedException("refused by the weather")
+
+        def swap() -> Any:
+            answer = self.inner.commit_table(table, requirements, updates)
+            if raw:
+                self._seen(table, answer)
+            return answer
+
+        if fate == "late":
+            self.in_flight.append(swap)
+            raise ConnectionError("no answer yet")
+        answer = swap()
+        touch()
+        if fate == "lost":
+            raise ConnectionError("the answer was lost")
+        return answer
+
+    def deliver(self, at: int = 0) -> None:
+        with suppress(CommitFailedException, FrazilError):
+            self.in_flight.pop(at)()
+
+
+class TouchedLog:
+    """The log, with a stop before and after each reading."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def read(self, *, after: Position, limit: int, wait: timedelta = timedelta()) -> Batch | None:
+        touch()
+        return self.inner.read(after=after, limit=limit, wait=wait)
+
+
+# ---------------------------------------------------------------- the world
+
+
+@dataclass(frozen=True)
+class Version:
+    """A committed version of the raw table, kept by the test whatever expires."""
+
+    table: Table
+    snapshot: Snapshot
+    parent: int | None
+    markers: Markers
+
+    @property
+    def seq(self) -> int:
+        return sequence_of(self.snapshot)
+
+
+class Mart:
+    """A follower by `_commit`; rebuilt in full when the epoch moved, because then rows were removed."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, ...]] = []
+        self.seen = 0
+        self.epoch = 0
+
+    def refresh(self, rows: list[dict[str, Any]], epoch: int) -> None:
+        if self.epoch != epoch:
+            self.rows, self.seen, self.epoch = [], 0, epoch
+        new = [row for row in rows if row["_commit"] > self.seen]
+        self.rows += [(row["_commit"], row["_partition"], row["_offset"], row["k"], row["n"]) for row in new]
+        self.seen = max([self.seen, *(row["_commit"] for row in new)])
+
+
+class World:
+    """One contract's log, table and dead letters, and what was sent."""
+
+    def __init__(self, root: Path, *, partitions: int = 2, lag: int = 2, log: Any = None) -> None:
+        self.settings = Settings(root=root, name="test")
+        self.lake = Lake.open(self.settings)
+        self.weather = Weather(self.lake.catalog, self._committed)
+        self.lake.catalog = self.weather  # type: ignore[assignment]
+        self.log = log or MemoryLog(partitions=partitions)
+        self.reader = TouchedLog(self.log)
+        self.sink = IcebergSink(self.lake, THINGS)
+        self.letters = IcebergDeadLetters(self.lake, lag=lag)
+        self.keys = [self.new_keys(), self.new_keys()]
+        self.limit = 2  # the contract in force
+        self.sent: dict[Place, tuple[bytes | None, int]] = {}
+        self.archive: dict[int, Version] = {}
+        self.mart = Mart()
+        self.requests = 0
+        self.raw = f"raw_{THINGS.name}"
+
+    def close(self) -> None:
+        self.lake.close()
+
+    def new_keys(self) -> TableKeys:
+        return TableKeys(self.lake, THINGS, max_bytes=CACHE_BYTES)
+
+    def restart(self) -> None:
+        """A new process: no caches."""
+        self.keys = [self.new_keys(), self.new_keys()]
+        self.letters = IcebergDeadLetters(self.lake, lag=self.letters.lag)
+        self.sink = IcebergSink(self.lake, THINGS)
+
+    def _committed(self, before: Table, answer: Any) -> None:
+        table = Table(before.name(), answer.metadata, answer.metadata_location, before.io, self.weather.inner, before.config)
+        for snapshot in answer.metadata.snapshots:
+            if snapshot.snapshot_id not in self.archive:
+                markers = markers_of(snapshot)
+                assert markers is not None
+                self.archive[snapshot.snapshot_id] = Version(table, snapshot, snapshot.parent_snapshot_id, markers)
+
+    @property
+    def processor(self) -> PythonProcessor:
+        return PythonProcessor(contract(self.limit))
+
+    # ------------------------------------------------------------ what may happen
+
+    def send(self, *values: bytes | None, partition: int | None = None) -> None:
+        """One request; its records go to the partition of their number, or to the one that is named."""
+        self.requests += 1
+        received = BEGIN + timedelta(hours=5 * self.requests)
+        keys = [None if partition is None else _key_of(partition, getattr(self.log, "_names", ["0"]))] * len(values)
+        appended = self.log.append(
+            [Record(value, key) for value, key in zip(values, keys, strict=True)], request=self.requests, received_at=received
+        )
+        for span in appended.spans:
+            for offset, value in zip(range(span.first, span.last + 1), values, strict=True):
+                self.sent[Place(span.log, span.partition, offset)] = (value, self.requests)
+
+    def pump(self, keys: int = 0, limit: int = 100) -> Commit | None:
+        before = self.sink.head()
+        try:
+            return flow.pump(self.reader, self.processor, self.keys[keys], self.sink, limit=limit)  # type: ignore[arg-type]
+        except FrazilError as stop:
+            if isinstance(stop, CommitConflict | Unavailable) or self.sink.head().version == before.version:
+                raise
+            raise CommitConflict("others moved on and the log was unlinked behind them") from stop
+
+    def drain(self, limit: int = 100) -> int:
+        commits = 0
+        while self.pump(limit=limit) is not None:
+            commits += 1
+        return commits
+
+    def replay(
+        self, ids: frozenset[Place] | None = None, mend: Callable[[Batch], Batch] = lambda batch: batch, id: str = "r", keys: int = 0
+    ) -> Commit:
+        return flow.replay(ids, mend, self.processor, self.keys[keys], self.letters, self.sink, id=id)
+
+    def undo(self, id: str = "r") -> repairs.Undone:
+        return repairs._undo(self.lake, self.sink.head(), self.letters, id)
+
+    def discard(self, ids: frozenset[Place]) -> repairs.Discarded:
+        return repairs._discard(self.lake, self.sink.head(), self.letters, ids, "not worth it")
+
+    def adopt(self) -> int:
+        return self.letters.adopt(self.sink)
+
+    def rewind(self, back: int) -> object:
+        """To a version some commits back, if there is one to go to."""
+        found = rewinds.targets(self.lake, self.raw)
+        return rewinds.rewind(self.lake, self.raw, found[-min(back, len(found))]) if found else None
+
+    def compact(self) -> object:
+        return maintenance.compact(self.lake, self.raw, least_files=2)
+
+    def compact_letters(self) -> object:
+        return maintenance.compact(self.lake, "dead_letters", least_files=2)
+
+    def expire(self, keep: int = 1) -> maintenance.Expired:
+        return maintenance.expire(self.lake, self.raw, keep=keep, hourly_for=timedelta())
+
+    def retain(self, requests: int = 0) -> retention.Retained:
+        """Delete what was received with or before the last but so many requests."""
+        now = BEGIN + timedelta(hours=5 * (self.requests - requests), seconds=1)
+        self.log.roll()
+        return retention.retain(
+            self.lake, self.raw, self.log, self.log, keep=timedelta(), now=now, settled_after=now - datetime.now(UTC) - timedelta(days=1)
+        )
+
+    def open(self) -> list[Place]:
+        head = self.sink.head()
+        return sorted(_places(self.letters.at(head).open()))
+
+    def head(self) -> Head:
+        return self.sink.head()
+
+
+def _key_of(partition: int, names: list[str]) -> bytes:
+    """An ordering key that goes to a partition of the memory log."""
+    import zlib
+
+    return next(key for n in range(1000) if zlib.crc32(key := str(n).encode()) % len(names) == partition)
+
+
+def _places(rows: Any) -> list[Place]:
+    columns = (rows.column(name).to_pylist() for name in ("_log", "_partition", "_offset"))
+    return [Place(*place) for place in zip(*columns, strict=True)]
+
+
+def mended(key: str | None, content: int) -> Callable[[Batch], Batch]:
+    """Gives letters a content, and a key where they have none or another is wanted."""
+
+    def mend(batch: Batch) -> Batch:
+        values: list[bytes | None] = []
+        offsets = batch.rows.column("offset").to_pylist()
+        for value, offset in zip(batch.rows.column("value").to_pylist(), offsets, strict=True):
+            own = f"null{offset}" if value is None else json.loads(value)["k"]
+            values.append(thing(key or own, content))
+        return with_values(batch, values)
+
+    return mend
+
+
+@contextmanager
+def world(root: Path, **options: Any) -> Iterator[World]:
+    made = World(root, **options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+__all__ = ["CONTRACTS", "Actor", "Killed", "Mart", "OffsetExpired", "Version", "World", "contract", "mended", "thing", "world"]
