@@ -68,12 +68,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return EXIT_USAGE  # the help is the answer, and is out
     context = getattr(error, "ctx", None)
     if context is not None:
         sys.stderr.write(f"{context.get_usage()}\n")
-    if type(error).__name__ == "NoArgsIsHelpError":
-        sys.stderr.write(f"{error.format_message()}\n")
-        return EXIT_USAGE
     sys.stderr.write(f"[usage.invalid] {error.format_message()}\n")
     if context is not None:
         sys.stderr.write(f"hint: `{context.command_path} --help` lists the arguments\n")

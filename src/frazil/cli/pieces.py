@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,8 @@ def _elements(content: bytes) -> list[bytes] | None:
             at = _skip(text, end)
             if text[at] == ",":
                 at = _skip(text, at + 1)
+                if text[at] == "]":
+                    return None
             elif text[at] != "]":
                 return None
         return found if _skip(text, at + 1) == len(text) else None
@@ -161,7 +164,7 @@ def _first_line(stream: IO[bytes]) -> bytes:
 
 
 def _lines(first: bytes, stream: IO[bytes]) -> Iterator[bytes]:
-    yield from first.splitlines(keepends=True) if first.count(b"\n") > 1 else [first]
+    yield from io.BytesIO(first)
     yield from stream
 
 
