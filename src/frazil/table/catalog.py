@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import data_processor_rs as kernel
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, RESTError, TableAlreadyExistsError
@@ -29,6 +30,9 @@ from frazil.table.snapshots import OWNER
 
 DEAD_LETTERS, COMMIT_HISTORY = "dead_letters", "commit_history"
 KNOWN_CATALOGS, KNOWN_STORAGES = "sqlite://PATH", "file://PATH"
+STORAGE_FAULTS = ("parquet.no_space", "parquet.not_found", "parquet.exists", "parquet.io")
+"""Codes of the kernel that say that the storage failed, not the file."""
+
 BUSY_MS = 10_000
 OPEN_ATTEMPTS = 5
 
@@ -103,12 +107,16 @@ def answering(what: str, **context: object) -> Iterator[None]:
     except FrazilError:
         raise
     except (OSError, SQLAlchemyError, RESTError) as error:
-        raise Unavailable(
-            f"{what}: {type(error).__name__}: {error}",
-            code="lake.unavailable",
-            hint="nothing is lost; check the catalog and the storage, Frazil tries again",
-            **context,
-        ) from error
+        raise _unavailable(f"{what}: {type(error).__name__}: {error}", context) from error
+    except kernel.ParquetFault as error:
+        if error.code in STORAGE_FAULTS:
+            raise _unavailable(f"{what}: {error}", {**error.context, **context}) from error
+        raise Corrupt(f"{what}: {error}", code=error.code, hint=error.hint, **{**error.context, **context}) from error
+
+
+def _unavailable(message: str, context: Mapping[str, object]) -> Unavailable:
+    hint = "nothing is lost; check the catalog and the storage, Frazil tries again"
+    return Unavailable(message, code="lake.unavailable", hint=hint, **context)
 
 
 class DurableSqlCatalog(SqlCatalog):
