@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import BooleanExpression
 
-from frazil.batch import OPEN_STAGES, Batch, Position, Totals
+from frazil.batch import Batch, Position, Totals
 from frazil.contract import Contract
 from frazil.errors import CommitConflict, OffsetExpired, Unavailable
 from frazil.sink import Head, Sink
 from frazil.sink.dead_letters import IcebergDeadLetters, raw_table
 from frazil.sink.letters import PLACE_COLUMNS
 from frazil.sink.ranges import Ranges, between, both, count, joined, ranges_of, repeated, without
+from frazil.sink.verdicts import Verdicts, verdicts
 from frazil.table import files
 
 ATTEMPTS = 8
@@ -323,4 +324,4 @@ def _summed(several: Iterable[Totals]) -> Totals:
     return Totals(*(sum(getattr(one, name) for one in listed) for name in ("records", "landed", "dead", "duplicates")))
 
 
-__all__ = ["OPEN_STAGES", "Books", "Difference", "Finding", "verify"]
+__all__ = ["Books", "Difference", "Finding", "Verdicts", "verdicts", "verify"]
