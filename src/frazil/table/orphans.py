@@ -8,15 +8,15 @@ snapshot. RELIABILITY 2.6; Iceberg's own warning about shorter times is the reas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pyiceberg.table import Table
 
-from frazil.errors import ConfigError
+from frazil.errors import ConfigError, Corrupt
 from frazil.table.catalog import Lake, answering
 from frazil.table.durable_io import sync_directory
 from frazil.table.snapshots import markers_of
@@ -50,6 +50,7 @@ def sweep(lake: Lake, *, older_than: timedelta = LEAST_AGE, now: datetime | None
 
     Raises:
         ConfigError: `orphans.too_young`: a shorter age could take the files of a commit on its way.
+        Corrupt: `orphans.other_place`: a table's files lie elsewhere than its location says; nothing was deleted.
         Unavailable: Catalog or storage do not answer; nothing was deleted then, or only orphans.
     """
     if older_than < LEAST_AGE:
@@ -65,6 +66,7 @@ def sweep(lake: Lake, *, older_than: timedelta = LEAST_AGE, now: datetime | None
         # listed first: what a commit names after this was there before, or is young
         found = {path: stat for table in tables for path, stat in _below(local_path(table.location()))}
         named = {local_path(path) for table in tables for path in _named(lake.find(table.name()[-1]) or table)}
+        _refuse_strangers(tables, found)
         orphans = {path: stat for path, stat in found.items() if path not in named}
         old = sorted(path for path, stat in orphans.items() if stat.st_mtime < limit)
         if not dry_run:
@@ -79,9 +81,22 @@ def sweep(lake: Lake, *, older_than: timedelta = LEAST_AGE, now: datetime | None
     )
 
 
+def _refuse_strangers(tables: list[Table], found: Mapping[Path, os.stat_result]) -> None:
+    """Stop when the tables do not name files where we look: then nothing would seem to be in use."""
+    for table in tables:
+        if local_path(table.metadata_location) not in found:
+            raise Corrupt(
+                f"the metadata of {table.name()[-1]} does not lie below its location",
+                code="orphans.other_place",
+                hint="was the lake moved or its storage remounted? nothing was deleted",
+                metadata=table.metadata_location,
+                location=table.location(),
+            )
+
+
 def local_path(location: str) -> Path:
     """The path of a `file://` location."""
-    return Path(unquote(urlsplit(location).path))
+    return Path(urlsplit(location).path)
 
 
 def _named(table: Table) -> Iterator[str]:
