@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,7 +102,7 @@ def _read(path: Path) -> tuple[Contract | None, list[Problem]]:
 @lru_cache(maxsize=1)
 def _standard() -> Draft201909Validator:
     """The official JSON Schema of ODCS, as the standard's package carries it."""
-    return Draft201909Validator(json.loads(OpenDataContractStandard.json_schema()))  # type: ignore[no-untyped-call]
+    return Draft201909Validator(json.loads(files("open_data_contract_standard").joinpath("schema.json").read_text("utf-8")))
 
 
 def _meets_standard(source: Source) -> bool:
