@@ -250,7 +250,7 @@ class FieldReader:
     def _check_custom(self, custom: Mapping[str, tuple[Any, At]], at: At, kind: Kind) -> None:
         for name, (value, place) in custom.items():
             kinds = _CUSTOM[name]
-            if kinds and kind not in kinds:
+            if kinds and kind not in kinds and name != "enum":  # an enum may stand elsewhere, too
                 self.source.report(place, f"`{name}` does not belong to {kind}", f"it belongs to: {', '.join(kinds)}")
             allowed = {"epochUnit": ("s", "ms", "us"), "piiAction": ("drop", "mask", "hash", "keep")}.get(name)
             if allowed and value not in allowed:

@@ -110,6 +110,9 @@ def _meets_standard(source: Source) -> bool:
     errors = [leaf for error in _standard().iter_errors(source.data) for leaf in _leaves(error)]
     for error in errors:
         place: At = tuple(error.absolute_path)
+        if _lacks_type(place, error.instance):  # then every branch of the standard's schema complains
+            source.report(place, "logicalType is missing", "use one of: string, integer, number, boolean, date, timestamp, object, array")
+            continue
         unexpected = re.findall(r"'([^']*)'", error.message) if error.validator in ("additionalProperties", "unevaluatedProperties") else []
         for name in unexpected:
             source.report((*place, name), f"`{name}` is not part of ODCS here", "correct the name, or use `customProperties`")
@@ -117,6 +120,12 @@ def _meets_standard(source: Source) -> bool:
             message = error.message if len(error.message) <= 200 else error.message[:200] + "…"
             source.report(place, message, "the Open Data Contract Standard asks for this")
     return not errors
+
+
+def _lacks_type(place: At, instance: object) -> bool:
+    """Whether this is a property without a logical type."""
+    is_property = place[-1:] == ("items",) or place[-2:-1] == ("properties",)
+    return is_property and isinstance(instance, dict) and "logicalType" not in instance
 
 
 def _leaves(error: ValidationError) -> list[ValidationError]:
