@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,6 +132,14 @@ class ListLog:
     def close(self) -> None: ...
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A fresh directory; in memory where the machine has such a place, for tests about order and not about disks."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root:
+        yield Path(root)
+
+
 def open_lake(root: Path) -> Lake:
     return Lake.open(Settings(root=root, name="shop"))
 
@@ -165,6 +175,3 @@ def totals_of(head: Head) -> tuple[int, int, int, int]:
     """records, landed, dead, duplicates over all logs."""
     counts = [(t.records, t.landed, t.dead, t.duplicates) for t in head.totals.values()]
     return tuple(map(sum, zip(*counts, strict=True))) if counts else (0, 0, 0, 0)  # type: ignore[return-value]
-
-
-Amount = Callable[[dict[str, Any]], object]

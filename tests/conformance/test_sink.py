@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,21 @@ from frazil.flow import pump
 from frazil.sink import Decision, Head, KeyIndex, Sink
 from frazil.sink.memory import MemoryKeys, MemorySink
 from frazil.table.commit import Change, swap
-from tests.landing import KEYLESS, LOG, ORDERS, Judge, ListLog, event, landed, place_of, raw_batch, set_aside, sink_and_keys, totals_of
+from tests.landing import (
+    KEYLESS,
+    LOG,
+    ORDERS,
+    Judge,
+    ListLog,
+    event,
+    landed,
+    place_of,
+    raw_batch,
+    scratch,
+    set_aside,
+    sink_and_keys,
+    totals_of,
+)
 
 
 @dataclass
@@ -272,8 +285,8 @@ def one_by_one(
 @settings(max_examples=25)
 @given(values=st.lists(records, min_size=1, max_size=12), cuts=st.lists(st.integers(1, 5), max_size=6), kept=st.booleans())
 def test_the_cut_of_batches_never_changes_the_outcome(ground: str, values: list[bytes | None], cuts: list[int], kept: bool) -> None:
-    with tempfile.TemporaryDirectory() as root:
-        under = GROUNDS[ground](Path(root))
+    with scratch() as root:
+        under = GROUNDS[ground](root)
         log, keys = ListLog({"0": list(values)}), under.new_keys()
         for size in itertools.chain(cuts, itertools.repeat(100)):
             keys = keys if kept else under.new_keys()  # a restart loses the cache

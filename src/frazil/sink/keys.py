@@ -68,6 +68,9 @@ class TableKeys:
         self._files: dict[str, KeyFile] = {}
         self._covered: dict[int, KeyFile] = {}
 
+    def __len__(self) -> int:
+        return len(self._cache)
+
     @property
     def size_bytes(self) -> int:
         return self._cache.size_bytes

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pyiceberg.exceptions import CommitFailedException, RESTError, ValidationException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from pyiceberg.table.update import (
@@ -144,7 +145,7 @@ def _staged(base: Table, change: Change, id: str) -> tuple[tuple[TableRequiremen
     properties = replace(markers, commit_id=id, writer=_PROCESS).to_summary()
     if change.target is not None:
         return _rewound(base, change.target, properties, same)
-    transaction = Transaction(base)
+    transaction = _Staging(base)
     update = transaction.update_snapshot(snapshot_properties=properties)
     producer = update.overwrite() if change.removed else update.merge_append()
     for file in change.removed:
@@ -159,6 +160,17 @@ def _staged(base: Table, change: Change, id: str) -> tuple[tuple[TableRequiremen
     if change.kind == "maintenance" and change.removed:
         updates = tuple(map(_as_replace, updates))
     return (*transaction._requirements, same), updates
+
+
+class _Staging(Transaction):
+    """A transaction that shares the version it stands on until it has changes of its own.
+
+    PyIceberg copies the metadata at every look, some fifteen times a commit: a cost that grows with the snapshots kept.
+    """
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        return super().table_metadata if self._updates else self._table.metadata
 
 
 def _as_replace(update: TableUpdate) -> TableUpdate:
