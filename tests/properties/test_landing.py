@@ -31,8 +31,8 @@ from tests.landing import (
     open_lake,
     place_of,
     raw_batch,
-    set_aside,
     scratch,
+    set_aside,
     sink_and_keys,
     totals_of,
 )
