@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::ffi::ErrorCode;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fact};
 
 /// Seconds a client should wait when the disk is full: freeing it takes somebody or a retention run.
 const DISK_RETRY_SECONDS: i64 = 10;
@@ -45,14 +45,10 @@ fn unavailable(path: &Path, cause: impl std::fmt::Display) -> Error {
 }
 
 pub(crate) fn checksum(path: &Path, offset: i64, cause: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::LogCorrupt,
-        "log.checksum",
-        format!("the bytes at offset {offset} are not those that were written: {cause}"),
-    )
-    .hint("restore the segment from a backup, or move on with `frazil log switch`")
-    .text("segment", path.display().to_string())
-    .int("offset", offset)
+    Error::new(ErrorKind::LogCorrupt, "log.checksum", format!("the segment's bytes are not those that were written: {cause}"))
+        .hint("restore the segment from a backup, or move on with `frazil log switch`")
+        .text("segment", path.display().to_string())
+        .int("offset", offset)
 }
 
 pub(crate) fn truncated(path: &Path, end: i64, known: i64) -> Error {
@@ -81,15 +77,31 @@ pub(crate) fn io(error: &io::Error, path: &Path) -> Error {
 
 /// A failed SQLite call. `log.write_failed` says that the outcome of a write is unknown: the writer stops for good.
 pub(crate) fn sqlite(error: &rusqlite::Error, path: &Path, doing: Doing) -> Error {
+    use ErrorCode as Code;
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => disk_full(path, format!("the disk is full: {error}")),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OutOfMemory | ErrorCode::CannotOpen) => {
+        Some(Code::DiskFull) => disk_full(path, format!("the disk is full: {error}")),
+        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::OutOfMemory | Code::CannotOpen) => unavailable(path, error),
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => checksum(path, UNKNOWN, error),
+        _ if doing == Doing::Writing => write_failed(path, error),
+        Some(Code::SystemIoFailure | Code::ReadOnly | Code::PermissionDenied | Code::FileLockingProtocolFailed) => {
             unavailable(path, error)
         }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => checksum(path, -1, error),
-        _ if doing == Doing::Reading => unavailable(path, error),
-        _ => write_failed(path, error),
+        // A table that is not there, a value of another type: not what this code wrote.
+        _ => checksum(path, UNKNOWN, error),
     }
+}
+
+/// SQLite does not say at which record it stopped.
+const UNKNOWN: i64 = -1;
+
+/// An error of a read that wanted the record at `offset`.
+pub(crate) fn wanting(mut error: Error, offset: i64) -> Error {
+    for (name, fact) in &mut error.context {
+        if *name == "offset" && *fact == Fact::Int(UNKNOWN) {
+            *fact = Fact::Int(offset);
+        }
+    }
+    error
 }
 
 /// Whether the writer must not go on: after a failed write nobody knows what the disk holds.

@@ -12,6 +12,8 @@ mod raw;
 mod reader;
 mod retention;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use codec::{Encoded, Encoder, RecordRef};

@@ -15,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A listing may be old by the time it is used; it is not old a hundred times in a row.
 const ATTEMPTS: usize = 100;
+/// A listing may miss a name that was made while it ran; this many in a row do not.
+const LISTINGS: usize = 3;
 
 const ROWS: &str = "SELECT first, n, crc32c, body FROM batch
     WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), ?1) ORDER BY first";
@@ -60,6 +62,7 @@ enum Scan {
 /// What a read wants.
 struct Want {
     next: i64,
+    from_oldest: bool,
     limit: usize,
     max_bytes: usize,
 }
@@ -89,7 +92,7 @@ impl Reader {
             self.compare(&mut state, after, check)?;
         }
         let mut rows = RawRows::default();
-        let mut want = Want { next: after + 1, limit, max_bytes: max_bytes.min(1 << 30) };
+        let mut want = Want { next: after + 1, from_oldest: after < 0, limit, max_bytes: max_bytes.min(1 << 30) };
         self.fill(&mut state, &mut rows, &mut want, acknowledged)?;
         if rows.is_empty() {
             return Ok(None);
@@ -155,37 +158,50 @@ impl Reader {
     }
 
     fn fill(&self, state: &mut State, rows: &mut RawRows, want: &mut Want, acknowledged: i64) -> Result<()> {
-        let mut exhausted = None;
+        let (mut exhausted, mut missing) = (None, 0);
         for _ in 0..ATTEMPTS {
             let bases = self.directory.bases()?;
             let Some(&oldest) = bases.first() else { return self.not_before(-1, acknowledged.max(want.next - 1)).map(drop) };
-            if want.next == 0 && rows.is_empty() {
-                want.next = oldest;
-            }
+            want.next = if want.from_oldest && rows.is_empty() { oldest } else { want.next };
             let Some(index) = bases.partition_point(|&base| base <= want.next).checked_sub(1) else {
                 // Unlinked under our feet: what was read is whole, the next read says what is missing.
                 return if rows.is_empty() { Err(expired(want.next, oldest)) } else { Ok(()) };
             };
             let base = bases[index];
             if exhausted == Some(base) {
-                return Ok(()); // sealed a moment ago, the next segment is not there yet
+                if !rows.is_empty() {
+                    return Ok(());
+                }
+                if index + 1 == bases.len() {
+                    // Sealed a moment ago, the next segment is not there yet.
+                    return self.not_before(want.next - 1, acknowledged).map(drop);
+                }
+                missing += 1;
+                if missing > LISTINGS {
+                    return Err(fault::checksum(&self.directory.segment(want.next), want.next, "a segment is missing"));
+                }
+                continue;
             }
-            match self.scan(state, base, rows, want)? {
+            match self.scan(state, base, rows, want).map_err(|error| fault::wanting(error, want.next))? {
                 Scan::Enough => return Ok(()),
                 Scan::Gone => {}
                 Scan::End { last, sealed } if want.next > last + 1 => {
-                    let path = self.directory.segment(base);
-                    return Err(if sealed && index + 1 < bases.len() {
-                        fault::checksum(&path, want.next, "a segment is missing")
-                    } else {
-                        fault::truncated(&path, last, want.next - 1)
-                    });
+                    return Err(self.beyond(base, last, sealed && index + 1 < bases.len(), want.next));
                 }
                 Scan::End { sealed: true, .. } => exhausted = Some(base),
                 Scan::End { last, .. } => return self.not_before(last, acknowledged).map(drop),
             }
         }
         Err(self.restless())
+    }
+
+    /// A position beyond a segment's end: the one that should hold it is missing, or the log lost its tail.
+    fn beyond(&self, base: i64, last: i64, others_follow: bool, wanted: i64) -> Error {
+        let path = self.directory.segment(base);
+        if others_follow {
+            return fault::checksum(&path, wanted, "a segment is missing");
+        }
+        fault::truncated(&path, last, wanted - 1)
     }
 
     /// Reads a segment's rows from `want.next` on, in one short transaction.
@@ -237,7 +253,7 @@ impl Reader {
             let bases = self.directory.bases()?;
             let Some(index) = bases.partition_point(|&base| base <= offset).checked_sub(1) else { return Ok(None) };
             let mut rows = RawRows::default();
-            let mut want = Want { next: offset, limit: 1, max_bytes: usize::MAX };
+            let mut want = Want { next: offset, from_oldest: false, limit: 1, max_bytes: usize::MAX };
             match self.scan(state, bases[index], &mut rows, &mut want)? {
                 Scan::Gone => {}
                 _ => return Ok((!rows.is_empty()).then_some(rows.check)),

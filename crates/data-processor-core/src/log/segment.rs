@@ -14,6 +14,8 @@ use crate::error::Result;
 
 /// Large blobs want large pages: half the CPU of 4 KiB pages.
 const PAGE_BYTES: u64 = 32_768;
+/// One for the schema and one for each table.
+const EMPTY_PAGES: i64 = 4;
 /// Others hold a segment's locks only while they recover it after a crash.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -70,8 +72,11 @@ impl Segment {
 
     /// Bytes of records and of the write-ahead log, which is never checkpointed while the segment is live.
     pub fn size(&self) -> rusqlite::Result<(u64, u64)> {
-        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-        Ok((pages.unsigned_abs() * PAGE_BYTES, fs::metadata(wal_of(&self.path)).map_or(0, |facts| facts.len())))
+        let pages: i64 = self.connection.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
+        Ok((
+            (pages - EMPTY_PAGES).max(0).unsigned_abs() * PAGE_BYTES,
+            fs::metadata(wal_of(&self.path)).map_or(0, |facts| facts.len()),
+        ))
     }
 
     /// Closes the segment for appends. The caller holds the lock.

@@ -172,6 +172,8 @@ impl Writer {
         let _locked = lock.acquire(directory)?;
         let mut live = open_live(directory)?;
         roll(directory, &mut live)?;
+        // What stands in its way now is tried again by the second thread.
+        let _ = segment::checkpoint(directory, live.base);
         Ok(())
     }
 
