@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Body,
     /// A format or encoding we do not know.
     Format,
+    /// The kernel could not judge a batch: wrong columns, too much, a defect.
+    Process,
     /// A Parquet file that cannot be read or written.
     Parquet,
     /// The log did not answer; whether the append is stored may be unknown.

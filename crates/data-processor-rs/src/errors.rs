@@ -24,6 +24,7 @@ pub fn to_python(py: Python<'_>, error: Error) -> PyErr {
         ErrorKind::Plan => PlanError::new_err(message),
         ErrorKind::Body => BodyError::new_err(message),
         ErrorKind::Format => FormatError::new_err(message),
+        ErrorKind::Process => KernelError::new_err(message),
         ErrorKind::Parquet => ParquetFault::new_err(message),
         ErrorKind::LogUnavailable => LogUnavailable::new_err(message),
         ErrorKind::LogThrottled => LogThrottled::new_err(message),

@@ -2,7 +2,15 @@
 
 use bytes::Bytes;
 
+use super::columns::Columns;
+use super::judge::{Judge, Padded};
+use super::slow::Refused;
+use super::syntax::{Fault, Limits, value_end};
+use super::text::skip_space;
 use super::violation::Violation;
+use super::{guarded, in_blocks};
+use crate::contract::Plan;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A violation and the record it belongs to, counted from 0 in its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,5 +63,182 @@ impl Admission {
     /// 1-based line of an NDJSON record.
     pub fn line(&self, index: usize) -> Option<u64> {
         self.lines.as_ref().map(|lines| u64::from(lines[index]))
+    }
+}
+
+/// Formats a body may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One object or one array.
+    Json,
+    /// One record per line.
+    Ndjson,
+}
+
+impl Format {
+    /// Reads a format's name. Errors: `format.unknown` names the known ones.
+    pub fn parse(name: &str) -> Result<Format> {
+        match name {
+            "json" => Ok(Format::Json),
+            "ndjson" => Ok(Format::Ndjson),
+            _ => Err(Error::new(ErrorKind::Format, "format.unknown", format!("unknown format `{name}`; known: json, ndjson"))
+                .hint("name one of json, ndjson")
+                .text("format", name)
+                .text("known", "json, ndjson")),
+        }
+    }
+}
+
+/// Splits a body into records and judges each; keeps the first `max_errors` violations.
+///
+/// Errors, with nothing of the body to be stored: `body.empty`, `body.invalid_json`, `body.invalid_encoding` (`at` in the facts),
+/// `body.too_large` from 4 GiB, `process.panicked`.
+pub fn admit(plan: &Plan, body: Bytes, format: Format, received_us: i64, max_errors: usize) -> Result<Admission> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(body_error("body.too_large", "the body passes 4 GiB").hint("send smaller bodies"));
+    }
+    guarded(|| {
+        let spare = plan.spare.take().unwrap_or_else(|| Columns::new(plan, ROWS));
+        let mut door = Door {
+            judge: Judge::reusing(plan, spare),
+            padded: Padded::default(),
+            received_us,
+            max_errors,
+            admission: Admission { body, ..Admission::default() },
+        };
+        match format {
+            Format::Json => door.json()?,
+            Format::Ndjson => door.ndjson(),
+        }
+        let Door { judge, admission, .. } = door;
+        plan.spare.give(judge.into_columns());
+        if admission.is_empty() {
+            return Err(body_error("body.empty", "the body holds no record").hint("send at least one event"));
+        }
+        Ok(admission)
+    })
+}
+
+fn body_error(code: &'static str, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Body, code, message)
+}
+
+/// Rows after which the door forgets its columns: it wants verdicts only.
+const ROWS: usize = 1024;
+
+struct Door<'a> {
+    judge: Judge<'a>,
+    padded: Padded,
+    received_us: i64,
+    max_errors: usize,
+    admission: Admission,
+}
+
+impl Door<'_> {
+    fn ndjson(&mut self) {
+        let body = self.admission.body.clone();
+        let (mut lines, mut start) = (Vec::new(), 0);
+        for (number, end) in memchr::memchr_iter(b'\n', &body).chain([body.len()]).enumerate() {
+            let line = &body[start..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+                self.admission.ranges.push((start as u32, (start + line.len()) as u32));
+                lines.push(number as u32 + 1);
+            }
+            start = end + 1;
+        }
+        self.admission.lines = Some(lines);
+        let ranges = std::mem::take(&mut self.admission.ranges);
+        let mut padded = std::mem::take(&mut self.padded);
+        let max_bytes = self.judge.max_bytes();
+        in_blocks(
+            &body,
+            max_bytes,
+            ranges.len(),
+            |at| (ranges[at].0 as usize, ranges[at].1 as usize),
+            &mut padded,
+            |padded, index, from, to| {
+                let verdict = self.judge.record(padded, from, to, self.received_us);
+                self.note(index, verdict);
+            },
+        );
+        self.admission.ranges = ranges;
+    }
+
+    fn note(&mut self, index: usize, verdict: std::result::Result<(), Refused>) {
+        match verdict {
+            Ok(()) => self.admission.accepted += 1,
+            Err((_, violations)) => {
+                self.admission.errors_total += violations.len();
+                let room = self.max_errors - self.admission.errors.len();
+                self.admission.errors.extend(violations.into_iter().take(room).map(|violation| Indexed { index, violation }));
+            }
+        }
+        if self.judge.columns.rows >= ROWS {
+            self.judge.forget();
+        }
+    }
+
+    fn json(&mut self) -> Result<()> {
+        let body = self.admission.body.clone();
+        if let Err(error) = simdutf8::compat::from_utf8(&body) {
+            let at = error.valid_up_to();
+            return Err(body_error("body.invalid_encoding", format!("the body is not UTF-8 at byte {at}"))
+                .hint("encode the body as UTF-8")
+                .int("at", at));
+        }
+        let mut padded = std::mem::take(&mut self.padded);
+        padded.load(&body);
+        let start = skip_space(padded.bytes(), 0);
+        if start == body.len() {
+            return Ok(());
+        }
+        let end = if padded.bytes()[start] == b'[' { self.elements(&padded, start) } else { self.element(&padded, start) };
+        let end = end.and_then(|end| match skip_space(padded.bytes(), end) {
+            rest if rest == body.len() => Ok(rest),
+            at => Err(at),
+        });
+        end.map(|_| ()).map_err(|at| {
+            let at = at.min(body.len());
+            let hint = "send one JSON object or array, complete; or NDJSON as application/x-ndjson";
+            body_error("body.invalid_json", format!("the body is not JSON at byte {at}")).hint(hint).int("at", at)
+        })
+    }
+
+    /// Each element of the array at `open`; the place after it, or the byte that is not JSON.
+    fn elements(&mut self, padded: &Padded, open: usize) -> std::result::Result<usize, usize> {
+        let bytes = padded.bytes();
+        let mut at = skip_space(bytes, open + 1);
+        if bytes[at] == b']' {
+            return Ok(at + 1);
+        }
+        loop {
+            at = skip_space(bytes, self.element(padded, at)?);
+            match bytes[at] {
+                b',' => at = skip_space(bytes, at + 1),
+                b']' => return Ok(at + 1),
+                _ => return Err(at),
+            }
+        }
+    }
+
+    /// One record; the place after it. The fast road finds its end by itself, otherwise syntax does, without limits.
+    fn element(&mut self, padded: &Padded, start: usize) -> std::result::Result<usize, usize> {
+        let index = self.admission.ranges.len();
+        let (end, verdict) = match self.judge.element(padded, start, self.received_us) {
+            Some(end) => (end, Ok(())),
+            None => {
+                self.judge.retract();
+                let mut limits = Limits { depth: usize::MAX, members: 0 };
+                let end = value_end(padded.bytes(), start, &mut limits).map_err(|fault| match fault {
+                    Fault::Invalid { at } => at,
+                    Fault::TooDeep => start,
+                })?;
+                (end, self.judge.record(padded, start, end, self.received_us))
+            }
+        };
+        self.admission.ranges.push((start as u32, end as u32));
+        self.note(index, verdict);
+        Ok(end)
     }
 }

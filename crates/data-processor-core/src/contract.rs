@@ -1,1 +1,0 @@
-//! A contract's plan, compiled for the scanner.

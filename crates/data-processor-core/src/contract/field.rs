@@ -1,0 +1,188 @@
+//! Fields and objects of a plan, and how the scanner recognises a member's name.
+
+use hashbrown::HashMap;
+
+use crate::process::text::u64_at;
+
+/// What a field holds, with its number among the leaves of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// 16 bytes.
+    Uuid(usize),
+    /// Text.
+    Text(usize),
+    /// Any JSON value, kept as its own text.
+    Json(usize),
+    /// 64 bit.
+    Integer(usize),
+    /// A finite double.
+    Number(usize),
+    /// Exact, at most 38 digits.
+    Decimal(usize),
+    /// True or false.
+    Boolean(usize),
+    /// µs since 1970 UTC.
+    Timestamp(usize),
+    /// Days since 1970.
+    Date(usize),
+    /// A nested object, by its number among the nodes.
+    Object(usize),
+    /// An array, by its number among the arrays.
+    Array(usize),
+}
+
+/// One member of an object, or the items of an array.
+#[derive(Debug)]
+pub struct Field {
+    /// Name of the member and of its column.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whether missing and null are violations.
+    pub required: bool,
+    /// Whether its column has nulls: unless it and every object above it is required.
+    pub nullable: bool,
+    /// `,"name":` as two 16 byte words, and which of their bytes count.
+    literal: [u128; 2],
+    mask: [u128; 2],
+    /// Length of the literal; 0 when it is too long for a prediction or needs an escape.
+    pub literal_length: usize,
+}
+
+const PREDICTED: usize = 32;
+
+impl Field {
+    /// A field with its predicted spelling.
+    pub fn new(name: String, kind: Kind, required: bool, nullable: bool) -> Field {
+        let spelled = format!(",\"{name}\":").into_bytes();
+        let plain = name.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+        let literal_length = if plain && spelled.len() <= PREDICTED { spelled.len() } else { 0 };
+        let (mut word, mut mask) = ([0u8; PREDICTED], [0u8; PREDICTED]);
+        word[..literal_length].copy_from_slice(&spelled[..literal_length]);
+        mask[..literal_length].fill(0xff);
+        let halves = |bytes: &[u8; PREDICTED]| [0, 16].map(|at| u128::from_le_bytes(bytes[at..at + 16].try_into().unwrap()));
+        Field { name, kind, required, nullable, literal: halves(&word), mask: halves(&mask), literal_length }
+    }
+
+    /// Whether `,"name":` stands at `at` of a padded buffer; for the first member its bracket stands in the comma's place.
+    #[inline(always)]
+    pub fn stands_at(&self, bytes: &[u8], at: usize, first: bool) -> bool {
+        let text: &[u8; PREDICTED] = bytes[at..at + PREDICTED].try_into().unwrap();
+        let near = u128::from_le_bytes(text[..16].try_into().unwrap());
+        let far = u128::from_le_bytes(text[16..].try_into().unwrap());
+        let ignored = if first { 0xff } else { 0 };
+        let differs = (near ^ self.literal[0]) & self.mask[0] & !ignored | (far ^ self.literal[1]) & self.mask[1];
+        differs == 0 && self.literal_length != 0
+    }
+}
+
+/// Most fields of an object on the fast road: one bit each.
+pub const FAST_FIELDS: usize = 64;
+const SLOTS: usize = 256;
+const FREE: u8 = u8::MAX;
+
+/// An object of the contract.
+#[derive(Debug)]
+pub struct Node {
+    /// Its members, in contract order.
+    pub fields: Vec<Field>,
+    /// Its JSON pointer; None below an array, where it has many.
+    pub pointer: Option<String>,
+    /// One bit per required field.
+    pub required: u64,
+    /// One bit per field.
+    pub all: u64,
+    slots: Vec<u8>,
+    by_name: HashMap<Vec<u8>, usize>,
+}
+
+impl Node {
+    /// An object with these members, whose names differ.
+    pub fn new(fields: Vec<Field>, pointer: Option<String>) -> Node {
+        let by_name: HashMap<_, _> = fields.iter().enumerate().map(|(at, field)| (field.name.clone().into_bytes(), at)).collect();
+        let (mut slots, mut required, mut all) = (vec![FREE; SLOTS], 0, 0);
+        for (at, field) in fields.iter().enumerate().take(FAST_FIELDS) {
+            let mut slot = slot_of_name(field.name.as_bytes());
+            while slots[slot] != FREE {
+                slot = (slot + 1) % SLOTS;
+            }
+            slots[slot] = at as u8;
+            all |= 1 << at;
+            required |= u64::from(field.required) << at;
+        }
+        Node { fields, pointer, required, all, slots, by_name }
+    }
+
+    /// The field of a name.
+    pub fn find(&self, name: &[u8]) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The field whose name stands in `start..end` of a padded buffer.
+    #[inline(always)]
+    pub fn probe(&self, bytes: &[u8], start: usize, end: usize) -> Option<usize> {
+        let length = end - start;
+        let first = u64_at(bytes, start);
+        let (first, last) = if length >= 8 { (first, u64_at(bytes, end - 8)) } else { (first & ((1 << (8 * length)) - 1), 0) };
+        let mut slot = slot_of(first, last, length);
+        loop {
+            let field = self.slots[slot];
+            if field == FREE {
+                return None;
+            }
+            if self.fields[usize::from(field)].name.as_bytes() == &bytes[start..end] {
+                return Some(usize::from(field));
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+}
+
+fn slot_of_name(name: &[u8]) -> usize {
+    let word = |part: &[u8]| {
+        let mut bytes = [0; 8];
+        bytes[..part.len()].copy_from_slice(part);
+        u64::from_le_bytes(bytes)
+    };
+    let first = word(&name[..name.len().min(8)]);
+    let last = if name.len() >= 8 { word(&name[name.len() - 8..]) } else { 0 };
+    slot_of(first, last, name.len())
+}
+
+#[inline(always)]
+fn slot_of(first: u64, last: u64, length: usize) -> usize {
+    // An odd constant with well-spread bits (2^64 / golden ratio); the top byte of the product depends on all of them.
+    ((first ^ last.rotate_left(23) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        let names: Vec<String> = (0..64).map(|n| format!("{}{n}", "k".repeat(n % 20))).collect();
+        let node = Node::new(
+            names.iter().enumerate().map(|(at, name)| Field::new(name.clone(), Kind::Text(at), false, true)).collect(),
+            None,
+        );
+        for (at, name) in names.iter().enumerate() {
+            let mut bytes = name.clone().into_bytes();
+            bytes.resize(name.len() + 64, b'x');
+            assert_eq!(node.probe(&bytes, 0, name.len()), Some(at));
+            assert_eq!(node.find(name.as_bytes()), Some(at));
+            assert_eq!(node.probe(&bytes, 0, name.len() + 1), None);
+        }
+    }
+
+    #[test]
+    fn a_member_is_predicted_with_its_comma_or_bracket() {
+        let field = Field::new("value".into(), Kind::Number(0), true, false);
+        let padded = |text: &str| [text.as_bytes(), &[0; 64]].concat();
+        assert!(field.stands_at(&padded(",\"value\":1"), 0, false));
+        assert!(field.stands_at(&padded("{\"value\":1"), 0, true));
+        assert!(!field.stands_at(&padded("{\"value\":1"), 0, false));
+        assert!(!field.stands_at(&padded(",\"valuf\":1"), 0, false));
+        assert!(!Field::new("x".repeat(40), Kind::Number(0), true, false).stands_at(&padded(",\"xxx"), 0, false));
+    }
+}

@@ -1,0 +1,378 @@
+//! Columns of a batch while it is judged.
+//!
+//! Both roads push each leaf's value or null as they meet it. A record that is refused has pushed only some: [`Columns::retract`]
+//! cuts every column back to the rows that were accepted.
+
+use arrow_buffer::NullBufferBuilder;
+
+use super::intern::Interner;
+use super::time::{DAY_US, DayMemo, HOUR_US};
+use crate::contract::{Kind, Plan, TextRule};
+
+/// A column of values of fixed width.
+pub struct Fixed<T> {
+    /// One value per row; anything where null.
+    pub values: Vec<T>,
+    /// Which rows are null.
+    pub nulls: NullBufferBuilder,
+}
+
+impl<T: Copy + Default> Fixed<T> {
+    fn new(capacity: usize) -> Self {
+        Fixed { values: Vec::with_capacity(capacity), nulls: NullBufferBuilder::new(capacity) }
+    }
+
+    /// Adds a row.
+    #[inline(always)]
+    pub fn push(&mut self, value: T) {
+        self.values.push(value);
+        self.nulls.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.values.push(T::default());
+        self.nulls.append_null();
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.values.truncate(rows);
+        self.nulls.truncate(rows);
+    }
+
+    /// The last row's value, when it is not null.
+    #[inline(always)]
+    pub fn last(&self) -> Option<T> {
+        let row = self.values.len().checked_sub(1)?;
+        self.nulls.is_valid(row).then(|| self.values[row])
+    }
+}
+
+/// A column of texts laid end to end.
+pub struct Plain {
+    /// All texts.
+    pub bytes: Vec<u8>,
+    /// Where each text ends, a zero before them.
+    pub ends: Vec<i32>,
+    /// Which rows are null.
+    pub nulls: NullBufferBuilder,
+    /// Whether the texts outgrew 32 bit offsets.
+    pub overflowed: bool,
+}
+
+impl Plain {
+    fn new(capacity: usize) -> Self {
+        let mut ends = Vec::with_capacity(capacity + 1);
+        ends.push(0);
+        Plain { bytes: Vec::new(), ends, nulls: NullBufferBuilder::new(capacity), overflowed: false }
+    }
+
+    /// Adds a row.
+    #[inline(always)]
+    pub fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.close();
+        self.nulls.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.close();
+        self.nulls.append_null();
+    }
+
+    #[inline(always)]
+    fn close(&mut self) {
+        self.overflowed |= self.bytes.len() > i32::MAX as usize;
+        self.ends.push(self.bytes.len() as i32);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.ends.truncate(rows + 1);
+        self.nulls.truncate(rows);
+        if !self.overflowed {
+            self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+        }
+    }
+}
+
+/// A column of texts: codes into distinct texts until nearly all prove to be distinct.
+pub struct Text {
+    /// One code per row while the column is coded.
+    pub codes: Fixed<i32>,
+    /// The distinct texts.
+    pub interner: Interner,
+    /// The column, once it is plain.
+    pub plain: Option<Plain>,
+}
+
+/// A coded column becomes plain when it holds this many distinct texts …
+const MANY: usize = 8192;
+/// … and more than three of four rows brought a new one.
+const MOSTLY: (usize, usize) = (3, 4);
+
+impl Text {
+    fn new(capacity: usize) -> Self {
+        Text { codes: Fixed::new(capacity), interner: Interner::default(), plain: None }
+    }
+
+    /// Adds the text at `at` of a padded buffer; false, and nothing added, when it breaks a rule.
+    #[inline(always)]
+    pub fn push(&mut self, bytes: &[u8], at: usize, length: usize, rule: &TextRule) -> bool {
+        if let Some(plain) = &mut self.plain {
+            let text = &bytes[at..at + length];
+            let admitted = rule.is_free() || rule.admits(text);
+            if admitted {
+                plain.push(text);
+            }
+            return admitted;
+        }
+        let code = self.interner.code(bytes, at, length, |text| rule.is_free() || rule.admits(text));
+        if let Some(code) = code {
+            self.codes.push(code as i32);
+        }
+        code.is_some()
+    }
+
+    fn push_null(&mut self) {
+        match &mut self.plain {
+            Some(plain) => plain.push_null(),
+            None => self.codes.push_null(),
+        }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        match &mut self.plain {
+            Some(plain) => plain.truncate(rows),
+            None => self.codes.truncate(rows),
+        }
+    }
+
+    fn settle(&mut self) {
+        let (distinct, rows) = (self.interner.len(), self.codes.values.len());
+        if self.plain.is_some() || distinct < MANY || distinct * MOSTLY.1 < rows * MOSTLY.0 {
+            return;
+        }
+        let mut plain = Plain::new(self.codes.values.capacity());
+        for row in 0..rows {
+            if self.codes.nulls.is_valid(row) {
+                plain.push(self.interner.text(self.codes.values[row] as usize));
+            } else {
+                plain.push_null();
+            }
+        }
+        self.codes = Fixed::new(0);
+        self.interner.clear();
+        self.plain = Some(plain);
+    }
+}
+
+/// A column of 16 byte values.
+pub struct Uuids {
+    /// 16 bytes per row.
+    pub bytes: Vec<u8>,
+    /// Which rows are null.
+    pub nulls: NullBufferBuilder,
+}
+
+impl Uuids {
+    /// Adds a row.
+    #[inline(always)]
+    pub fn push(&mut self, value: u128) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self.nulls.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.bytes.extend_from_slice(&[0; 16]);
+        self.nulls.append_null();
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.bytes.truncate(rows * 16);
+        self.nulls.truncate(rows);
+    }
+}
+
+/// A column of lists: where each one's items end.
+pub struct Lists {
+    /// Items before the end of each row, a zero before them.
+    pub ends: Vec<i32>,
+    /// Which rows are null.
+    pub nulls: NullBufferBuilder,
+}
+
+impl Lists {
+    /// Ends a row whose items were pushed.
+    pub fn push(&mut self, items: usize) {
+        let before = self.ends.last().copied().unwrap_or(0);
+        self.ends.push(before + items as i32);
+        self.nulls.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.ends.push(self.ends.last().copied().unwrap_or(0));
+        self.nulls.append_null();
+    }
+}
+
+/// All columns of a plan; a leaf's column has its rule's number.
+pub struct Columns {
+    /// Rows accepted.
+    pub rows: usize,
+    /// UUIDs.
+    pub uuids: Vec<Uuids>,
+    /// Texts.
+    pub texts: Vec<Text>,
+    /// JSON values as their own text.
+    pub jsons: Vec<Plain>,
+    /// Integers.
+    pub integers: Vec<Fixed<i64>>,
+    /// Doubles.
+    pub numbers: Vec<Fixed<f64>>,
+    /// Decimals × 10^scale.
+    pub decimals: Vec<Fixed<i128>>,
+    /// True and false.
+    pub booleans: Vec<Fixed<bool>>,
+    /// µs since 1970 UTC.
+    pub timestamps: Vec<Fixed<i64>>,
+    /// Days since 1970.
+    pub dates: Vec<Fixed<i32>>,
+    /// Which objects are null; 0, the record, is not used.
+    pub objects: Vec<NullBufferBuilder>,
+    /// Arrays.
+    pub arrays: Vec<Lists>,
+    /// Unknown members, where they are kept.
+    pub extra: Plain,
+    /// UTC day of the event time.
+    pub event_date: Vec<i32>,
+    /// UTC hour of the event time.
+    pub event_hour: Vec<i32>,
+    /// The last date read.
+    pub memo: DayMemo,
+    /// A decoded text, padded.
+    pub decoded: Vec<u8>,
+}
+
+fn many<T>(count: usize, make: impl Fn() -> T) -> Vec<T> {
+    (0..count).map(|_| make()).collect()
+}
+
+impl Columns {
+    /// Empty columns with room for `rows`.
+    pub fn new(plan: &Plan, rows: usize) -> Columns {
+        Columns {
+            rows: 0,
+            uuids: many(plan.uuids, || Uuids { bytes: Vec::with_capacity(rows * 16), nulls: NullBufferBuilder::new(rows) }),
+            texts: many(plan.texts.len(), || Text::new(rows)),
+            jsons: many(plan.jsons, || Plain::new(rows)),
+            integers: many(plan.integers.len(), || Fixed::new(rows)),
+            numbers: many(plan.numbers.len(), || Fixed::new(rows)),
+            decimals: many(plan.decimals.len(), || Fixed::new(rows)),
+            booleans: many(plan.booleans, || Fixed::new(rows)),
+            timestamps: many(plan.timestamps.len(), || Fixed::new(rows)),
+            dates: many(plan.dates.len(), || Fixed::new(rows)),
+            objects: many(plan.nodes.len(), || NullBufferBuilder::new(rows)),
+            arrays: many(plan.arrays.len(), || Lists { ends: vec![0], nulls: NullBufferBuilder::new(rows) }),
+            extra: Plain::new(rows),
+            event_date: Vec::with_capacity(rows),
+            event_hour: Vec::with_capacity(rows),
+            memo: DayMemo::default(),
+            decoded: Vec::new(),
+        }
+    }
+
+    /// Adds a null, below an object nulls for all its fields.
+    pub fn push_null(&mut self, plan: &Plan, kind: Kind) {
+        match kind {
+            Kind::Uuid(at) => self.uuids[at].push_null(),
+            Kind::Text(at) => self.texts[at].push_null(),
+            Kind::Json(at) => self.jsons[at].push_null(),
+            Kind::Integer(at) => self.integers[at].push_null(),
+            Kind::Number(at) => self.numbers[at].push_null(),
+            Kind::Decimal(at) => self.decimals[at].push_null(),
+            Kind::Boolean(at) => self.booleans[at].push_null(),
+            Kind::Timestamp(at) => self.timestamps[at].push_null(),
+            Kind::Date(at) => self.dates[at].push_null(),
+            Kind::Array(at) => self.arrays[at].push_null(),
+            Kind::Object(at) => {
+                self.objects[at].append_null();
+                for field in &plan.nodes[at].fields {
+                    self.push_null(plan, field.kind);
+                }
+            }
+        }
+    }
+
+    /// Accepts the row that was pushed; `event_us` is its event time.
+    #[inline(always)]
+    pub fn accept(&mut self, event_us: i64) {
+        self.event_date.push(event_us.div_euclid(DAY_US) as i32);
+        self.event_hour.push((event_us.rem_euclid(DAY_US) / HOUR_US) as i32);
+        let written = self.extra.bytes.len();
+        if written > self.extra.ends[self.rows] as usize {
+            self.extra.push(b"}");
+        } else {
+            self.extra.push_null();
+        }
+        self.rows += 1;
+        if self.rows.is_multiple_of(4096) {
+            self.texts.iter_mut().for_each(Text::settle);
+        }
+    }
+
+    /// Forgets what was pushed after the last accepted row.
+    pub fn retract(&mut self, plan: &Plan) {
+        let rows = self.rows;
+        for field in &plan.record().fields {
+            self.truncate(plan, field.kind, rows);
+        }
+        self.extra.truncate(rows);
+    }
+
+    fn truncate(&mut self, plan: &Plan, kind: Kind, rows: usize) {
+        match kind {
+            Kind::Uuid(at) => self.uuids[at].truncate(rows),
+            Kind::Text(at) => self.texts[at].truncate(rows),
+            Kind::Json(at) => self.jsons[at].truncate(rows),
+            Kind::Integer(at) => self.integers[at].truncate(rows),
+            Kind::Number(at) => self.numbers[at].truncate(rows),
+            Kind::Decimal(at) => self.decimals[at].truncate(rows),
+            Kind::Boolean(at) => self.booleans[at].truncate(rows),
+            Kind::Timestamp(at) => self.timestamps[at].truncate(rows),
+            Kind::Date(at) => self.dates[at].truncate(rows),
+            Kind::Array(at) => {
+                self.arrays[at].ends.truncate(rows + 1);
+                self.arrays[at].nulls.truncate(rows);
+                let items = self.arrays[at].ends.last().map_or(0, |end| *end as usize);
+                self.truncate(plan, plan.arrays[at].item.kind, items);
+            }
+            Kind::Object(at) => {
+                self.objects[at].truncate(rows);
+                for field in &plan.nodes[at].fields {
+                    self.truncate(plan, field.kind, rows);
+                }
+            }
+        }
+    }
+
+    /// Forgets all rows, keeps memory and distinct texts: for callers who want verdicts only.
+    pub fn forget(&mut self, plan: &Plan) {
+        self.rows = 0;
+        self.retract(plan);
+        self.event_date.clear();
+        self.event_hour.clear();
+        for text in &mut self.texts {
+            if text.interner.text_bytes() > FORGET_BYTES {
+                text.interner.clear();
+            }
+        }
+    }
+
+    /// Whether some column outgrew Arrow's 32 bit offsets.
+    pub fn overflowed(&self) -> bool {
+        let texts = self.texts.iter().filter_map(|text| text.plain.as_ref());
+        texts.chain(&self.jsons).chain([&self.extra]).any(|plain| plain.overflowed)
+    }
+}
+
+/// Distinct texts that a column keeps between calls, in bytes.
+const FORGET_BYTES: usize = 1 << 18;
