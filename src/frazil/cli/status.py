@@ -105,10 +105,10 @@ def doctor(json: Json = False) -> None:
     else:
         marks = {"good": "[green]good[/]", "advice": "[yellow]look[/]", "bad": "[bold red]bad [/]"}
         for one in findings:
-            data().print(f"{marks[one.state]}  {one.part:<22}", end="")
+            data().print(f"{marks[one.state]}  {one.part:<26}", end="")
             data().print(one.says, markup=False)
             if one.hint and one.state != "good":
-                data().print(f"{'':28}{one.hint}", markup=False, style="bold")
+                data().print(f"{'':32}{one.hint}", markup=False, style="bold")
         say(f"{len(findings) - len(bad)} of {len(findings)} checks are good")
     if any(one.state == "bad" for one in findings):
         raise typer.Exit(EXIT_NO)

@@ -100,7 +100,7 @@ def _recorded(project: Project, contract: Contract) -> set[Place]:
     """Places that their contract refused when they were processed."""
     head = project.sink(contract).head()
     letters = project.dead_letters.at(head).newest()
-    refused = [row["stage"] in ("parse", "validate") for row in letters.select(["stage"]).to_pylist()]
+    refused = [row["stage"] in ("parse", "validate", "discard") for row in letters.select(["stage"]).to_pylist()]
     rows = letters.select(["_log", "_partition", "_offset"]).to_pylist()
     return {Place(row["_log"], row["_partition"], row["_offset"]) for row, bad in zip(rows, refused, strict=True) if bad}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -58,14 +59,20 @@ _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 @dataclass
 class Answer:
-    """Rows of a query, read in pieces. `columns`: names in order; a name may stand twice."""
+    """Rows of a query, read once. `columns`: names in order; a name may stand twice."""
 
     columns: list[str]
-    cursor: duckdb.DuckDBPyConnection
+    _result: duckdb.DuckDBPyRelation
+    _timer: threading.Timer
 
     def rows(self, size: int = 10_000) -> Iterator[tuple[Any, ...]]:
-        while found := self.cursor.fetchmany(size):
-            yield from found
+        """Rows as tuples of Python values; times are UTC. Raises as `Warehouse.ask`: a query works while it is read."""
+        try:
+            with _told():
+                for batch in self._result.to_arrow_reader(size):
+                    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        finally:
+            self._timer.cancel()
 
 
 class Warehouse:
@@ -107,34 +114,35 @@ class Warehouse:
             ConfigError: `query.not_reading`, `query.invalid`: the SQL is not one statement that reads, or is wrong.
             FrazilError: `query.timeout`.
         """
-        try:
+        with _told(self.tables):
             statements = duckdb.extract_statements(sql)
             if len(statements) != 1 or statements[0].type not in _READING:
-                raise ConfigError(
-                    "only one statement that reads is allowed",
-                    code="query.not_reading",
-                    hint="use SELECT, WITH, DESCRIBE, SUMMARIZE or EXPLAIN",
-                )
+                words, hint = "only one statement that reads is allowed", "use SELECT, WITH, DESCRIBE, SUMMARIZE or EXPLAIN"
+                raise ConfigError(words, code="query.not_reading", hint=hint)
             timer = threading.Timer(timeout, self._connection.interrupt)
+            timer.daemon = True
             timer.start()
             try:
-                cursor = self._connection.execute(statements[0])
-            finally:
+                result = self._connection.sql(sql)
+            except BaseException:
                 timer.cancel()
-        except duckdb.InterruptException as error:
-            raise FrazilError(
-                f"the query took longer than {timeout:g} s", code="query.timeout", hint="raise --timeout, or ask for less"
-            ) from error
-        except duckdb.Error as error:
-            words = str(error).strip()
-            tables = ", ".join(self.tables) or "none yet"
-            raise ConfigError(
-                words, code="query.invalid", hint=f"tables: {tables}; `DESCRIBE {self.tables[0] if self.tables else 'TABLE'}` lists columns"
-            ) from error
-        return Answer([column[0] for column in cursor.description or []], cursor)
+                raise
+        return Answer(list(result.columns), result, timer)
 
     def close(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def _told(tables: Sequence[str] = ()) -> Iterator[None]:
+    """DuckDB's errors in Frazil's words."""
+    try:
+        yield
+    except (duckdb.InterruptException, OSError) as error:  # pyarrow hands an interrupt on as an OSError
+        raise FrazilError("the query took too long", code="query.timeout", hint="raise --timeout, or ask for less") from error
+    except duckdb.Error as error:
+        hint = f"tables: {', '.join(tables)}; `DESCRIBE {tables[0]}` lists columns" if tables else "correct the query"
+        raise ConfigError(str(error).strip(), code="query.invalid", hint=hint) from error
 
 
 def view(table: Table, paths: list[str]) -> str:
