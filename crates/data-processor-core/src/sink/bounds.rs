@@ -39,39 +39,61 @@ pub enum Edges {
     Bytes(Vec<u8>, Vec<u8>),
 }
 
-fn spread<T: Copy>(values: impl Iterator<Item = T>, order: impl Fn(&T, &T) -> Ordering) -> Option<(T, T)> {
-    values.fold(None, |edges, value| match edges {
-        None => Some((value, value)),
-        Some((low, high)) => {
-            Some((if order(&value, &low).is_lt() { value } else { low }, if order(&value, &high).is_gt() { value } else { high }))
-        }
-    })
+impl Edges {
+    /// The edges of values under an order.
+    pub fn over<T: Copy>(
+        values: impl Iterator<Item = T>,
+        order: impl Fn(&T, &T) -> Ordering,
+        edges: impl Fn(T, T) -> Edges,
+    ) -> Edges {
+        let spread = values.fold(None, |spread, value| match spread {
+            None => Some((value, value)),
+            Some((low, high)) => Some((
+                if order(&value, &low).is_lt() { value } else { low },
+                if order(&value, &high).is_gt() { value } else { high },
+            )),
+        });
+        spread.map_or(Edges::None, |(low, high)| edges(low, high))
+    }
 }
 
 impl Extent {
     /// Takes in the values of some rows of a leaf.
     pub fn see(&mut self, leaf: &Leaf, rows: &[u32]) {
+        self.count_nans(leaf, rows);
         let present = || rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
         let seen = match &leaf.source {
-            Source::Bool(values) => spread(present().map(|row| values.value(row)), Ord::cmp).map(|(a, b)| Edges::Bool(a, b)),
-            Source::I32(values) => spread(present().map(|row| values[row]), Ord::cmp).map(|(a, b)| Edges::I32(a, b)),
-            Source::I64(values) => spread(present().map(|row| values[row]), Ord::cmp).map(|(a, b)| Edges::I64(a, b)),
-            Source::Decimal(values) => spread(present().map(|row| values[row]), Ord::cmp).map(|(a, b)| Edges::Decimal(a, b)),
+            Source::Bool(values) => Edges::over(present().map(|row| values.value(row)), Ord::cmp, Edges::Bool),
+            Source::I32(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I32),
+            Source::I64(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I64),
+            Source::Decimal(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::Decimal),
             Source::F32(values) => {
-                self.nans += present().filter(|row| values[*row].is_nan()).count() as u64;
-                let numbers = present().map(|row| values[row]).filter(|value| !value.is_nan());
-                spread(numbers, f32::total_cmp).map(|(a, b)| Edges::F32(a, b))
+                Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f32::total_cmp, Edges::F32)
             }
             Source::F64(values) => {
-                self.nans += present().filter(|row| values[*row].is_nan()).count() as u64;
-                let numbers = present().map(|row| values[row]).filter(|value| !value.is_nan());
-                spread(numbers, f64::total_cmp).map(|(a, b)| Edges::F64(a, b))
+                Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f64::total_cmp, Edges::F64)
             }
-            source => spread(present().map(|row| source.bytes(row)), Ord::cmp).map(|(a, b)| Edges::Bytes(a.to_vec(), b.to_vec())),
+            Source::Fixed(values, 16) => {
+                let (values, _) = values.as_chunks::<16>();
+                let numbers = present().map(|row| u128::from_be_bytes(values[row]));
+                Edges::over(numbers, Ord::cmp, |low, high| Edges::Bytes(low.to_be_bytes().to_vec(), high.to_be_bytes().to_vec()))
+            }
+            source => {
+                let bytes = present().map(|row| source.bytes(row));
+                Edges::over(bytes, Ord::cmp, |low: &[u8], high: &[u8]| Edges::Bytes(low.to_vec(), high.to_vec()))
+            }
         };
-        if let Some(seen) = seen {
-            self.join(seen);
-        }
+        self.join(seen);
+    }
+
+    /// Counts the values that are not a number.
+    pub fn count_nans(&mut self, leaf: &Leaf, rows: &[u32]) {
+        let present = rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
+        self.nans += match &leaf.source {
+            Source::F32(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
+            Source::F64(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
+            _ => 0,
+        };
     }
 
     /// Takes in other edges of the same leaf.

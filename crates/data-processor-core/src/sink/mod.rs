@@ -3,6 +3,9 @@
 pub mod align;
 pub mod bounds;
 mod calendar;
+pub mod encode;
+mod file;
+mod footer;
 pub mod leaf;
 pub mod place;
 pub mod read;

@@ -1,28 +1,27 @@
 //! Rows by day into files, each with its metrics.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use arrow_array::RecordBatch;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{ColumnPath, TypePtr};
+use parquet::schema::types::TypePtr;
 
-use super::align::{align, arrow_schema, field_of};
-use super::bounds::Extent;
+use super::align::align;
 use super::calendar::{day_name, day_of};
-use super::leaf::{Source, has_list, leaf_columns, leaves};
+use super::encode::Press;
+use super::file::{OpenFile, Shaped};
+use super::leaf::{Source, leaf_columns};
 use super::place::Places;
 use super::schema::{Column, IcebergSchema, Kind};
-use super::{io_error, parquet_error};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Rows handed to a file before its size is looked at.
-const STEP_ROWS: usize = 16_384;
+/// Rows handed to a file before its size is looked at, and the fewer ones where files are small.
+const STEP_ROWS: usize = 131_072;
+const SMALL_STEP_ROWS: usize = 16_384;
+const SMALL_FILE_BYTES: u64 = 16 << 20;
 /// Encoded bytes kept in memory by all open files together.
 const BUFFER_BYTES: usize = 256 << 20;
 
@@ -57,7 +56,8 @@ impl Codec {
         }
     }
 
-    fn parquet(self) -> Compression {
+    /// The codec as Parquet names it.
+    pub(crate) fn parquet(self) -> Compression {
         match self {
             Codec::None => Compression::UNCOMPRESSED,
             Codec::Snappy => Compression::SNAPPY,
@@ -101,25 +101,17 @@ pub struct DataFile {
     pub split_offsets: Vec<i64>,
 }
 
-/// A file being written.
-struct OpenFile {
-    path: PathBuf,
-    day: Option<i32>,
-    writer: SerializedFileWriter<File>,
-    columns: Vec<ArrowColumnWriter>,
-    extents: Vec<Extent>,
-    group_rows: usize,
-}
-
 /// Writes batches of rows as day-partitioned Parquet files. Batches may come one after the other; nothing is in a file for
 /// certain before [`TableWriter::finish`].
 pub struct TableWriter {
-    schema: IcebergSchema,
+    schema: Arc<IcebergSchema>,
     parquet: TypePtr,
     options: WriteOptions,
     properties: Arc<WriterProperties>,
     day_path: Option<Vec<usize>>,
     open: BTreeMap<Option<i32>, OpenFile>,
+    press: Press,
+    batches: u64,
     places: Places,
     created: Vec<PathBuf>,
     done: Vec<DataFile>,
@@ -139,12 +131,17 @@ impl TableWriter {
                 }
             },
         };
-        let properties = Arc::new(properties(&schema, options.codec));
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("frazil ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(options.codec.parquet())
+            .set_statistics_enabled(EnabledStatistics::Chunk);
         Ok(TableWriter {
+            press: Press::new(options.codec)?,
+            batches: 0,
             parquet: schema.parquet()?,
-            schema,
+            schema: Arc::new(schema),
             options,
-            properties,
+            properties: Arc::new(properties.build()),
             day_path,
             open: BTreeMap::new(),
             places: Places::default(),
@@ -156,10 +153,14 @@ impl TableWriter {
 
     /// Adds rows; the order of rows of one day is kept.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        let columns = align(rows, &self.schema)?;
-        for (day, selected) in self.by_day(&columns, rows.num_rows())? {
-            for step in selected.chunks(STEP_ROWS) {
-                self.append(day, &columns, step)?;
+        let schema = self.schema.clone();
+        let columns = align(rows, &schema)?;
+        let shaped = Shaped::of(&schema, &columns)?;
+        self.batches += 1;
+        let step = if self.options.target_bytes < SMALL_FILE_BYTES { SMALL_STEP_ROWS } else { STEP_ROWS };
+        for (day, selected) in self.by_day(&shaped, rows.num_rows()) {
+            for rows in selected.chunks(step) {
+                self.append(day, &shaped, rows)?;
             }
         }
         Ok(())
@@ -180,25 +181,15 @@ impl TableWriter {
     }
 
     /// Row numbers by day, the days in order.
-    fn by_day(&self, columns: &[ArrayRef], rows: usize) -> Result<BTreeMap<Option<i32>, Vec<u32>>> {
+    fn by_day(&self, shaped: &Shaped, rows: usize) -> BTreeMap<Option<i32>, Vec<u32>> {
         let mut days: BTreeMap<Option<i32>, Vec<u32>> = BTreeMap::new();
-        let Some(path) = &self.day_path else {
+        let leaf = self.day_path.as_ref().and_then(|path| shaped.leaf(path[0], self.leaves_before(path)));
+        let Some(leaf) = leaf else {
             if rows > 0 {
                 days.insert(None, (0..rows as u32).collect());
             }
-            return Ok(days);
+            return days;
         };
-        let mut at = 0;
-        let mut column = &self.schema.columns[path[0]];
-        for step in &path[1..] {
-            let Kind::Struct(children) = &column.kind else { break };
-            let mut skipped = Vec::new();
-            children[..*step].iter().for_each(|child| leaf_columns(child, false, &mut skipped));
-            at += skipped.len();
-            column = &children[*step];
-        }
-        let found = leaves(&columns[path[0]], &self.schema.columns[path[0]])?;
-        let leaf = &found[at];
         let day = |row: usize| match &leaf.source {
             _ if !leaf.present(row) => None,
             Source::I32(days) => Some(days[row]),
@@ -219,16 +210,28 @@ impl TableWriter {
         if !run.1.is_empty() {
             days.insert(run.0, run.1);
         }
-        Ok(days)
+        days
     }
 
-    fn append(&mut self, day: Option<i32>, columns: &[ArrayRef], rows: &[u32]) -> Result<()> {
+    /// How many leaves of a top-level column come before the one at a path.
+    fn leaves_before(&self, path: &[usize]) -> usize {
+        let mut before = Vec::new();
+        let mut column = &self.schema.columns[path[0]];
+        for step in &path[1..] {
+            let Kind::Struct(children) = &column.kind else { break };
+            children[..*step].iter().for_each(|child| leaf_columns(child, false, &mut before));
+            column = &children[*step];
+        }
+        before.len()
+    }
+
+    fn append(&mut self, day: Option<i32>, shaped: &Shaped, rows: &[u32]) -> Result<()> {
         if !self.open.contains_key(&day) {
             let file = self.create(day)?;
             self.open.insert(day, file);
         }
         let Some(file) = self.open.get_mut(&day) else { return Ok(()) };
-        file.append(&self.schema, columns, rows)?;
+        file.append(shaped, rows, self.batches, &mut self.press)?;
         if file.size() >= self.options.target_bytes {
             if let Some(file) = self.open.remove(&day) {
                 self.close(file)?;
@@ -236,7 +239,7 @@ impl TableWriter {
         } else if self.open.values().map(OpenFile::buffered).sum::<usize>() > BUFFER_BYTES
             && let Some(largest) = self.open.values_mut().max_by_key(|file| file.buffered())
         {
-            largest.flush(&self.schema)?;
+            largest.flush(&self.schema, &mut self.press)?;
         }
         Ok(())
     }
@@ -250,15 +253,11 @@ impl TableWriter {
         path.push(format!("{}{}.parquet", self.options.prefix, self.created.len()));
         let file = self.places.file(&path)?;
         self.created.push(path.clone());
-        let writer = SerializedFileWriter::new(file, self.parquet.clone(), self.properties.clone())
-            .map_err(|e| parquet_error(&path, &e))?;
-        let columns = column_writers(&writer, &self.schema).map_err(|e| parquet_error(&path, &e))?;
-        let extents = vec![Extent::default(); columns.len()];
-        Ok(OpenFile { path, day, writer, columns, extents, group_rows: 0 })
+        OpenFile::new(path, day, file, &self.schema, &self.parquet, &self.properties)
     }
 
     fn close(&mut self, mut file: OpenFile) -> Result<()> {
-        file.flush(&self.schema)?;
+        file.flush(&self.schema, &mut self.press)?;
         self.done.push(file.finish(&self.schema, self.options.durable)?);
         Ok(())
     }
@@ -270,121 +269,5 @@ impl Drop for TableWriter {
         if !self.finished {
             self.created.iter().for_each(|path| drop(std::fs::remove_file(path)));
         }
-    }
-}
-
-fn properties(schema: &IcebergSchema, codec: Codec) -> WriterProperties {
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("frazil ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(codec.parquet())
-        .set_statistics_enabled(EnabledStatistics::Chunk);
-    for column in &schema.columns {
-        let path = ColumnPath::from(column.name.as_str());
-        match column.kind {
-            Kind::Uuid => builder = builder.set_column_dictionary_enabled(path, false),
-            Kind::Timestamp | Kind::TimestampTz => {
-                builder = builder
-                    .set_column_dictionary_enabled(path.clone(), false)
-                    .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-            }
-            _ => {}
-        }
-    }
-    builder.build()
-}
-
-fn column_writers(
-    writer: &SerializedFileWriter<File>,
-    schema: &IcebergSchema,
-) -> parquet::errors::Result<Vec<ArrowColumnWriter>> {
-    let group = writer.flushed_row_groups().len();
-    ArrowRowGroupWriterFactory::new(writer, arrow_schema(schema)).create_column_writers(group)
-}
-
-impl OpenFile {
-    fn append(&mut self, schema: &IcebergSchema, columns: &[ArrayRef], rows: &[u32]) -> Result<()> {
-        let wrong = |e: String| Error::new(ErrorKind::Parquet, "parquet.rows", e);
-        let selected = UInt32Array::from(rows.to_vec());
-        let mut at = 0;
-        for (column, array) in schema.columns.iter().zip(columns) {
-            if !has_list(column) {
-                for (leaf, extent) in leaves(array, column)?.iter().zip(&mut self.extents[at..]) {
-                    extent.see(leaf, rows);
-                }
-            }
-            let taken = arrow_select::take::take(array.as_ref(), &selected, None).map_err(|e| wrong(e.to_string()))?;
-            let field = field_of(column, &taken);
-            for leaf in compute_leaves(&field, &taken).map_err(|e| wrong(e.to_string()))? {
-                self.columns[at].write(&leaf).map_err(|e| parquet_error(&self.path, &e))?;
-                at += 1;
-            }
-        }
-        self.group_rows += rows.len();
-        Ok(())
-    }
-
-    /// Encoded bytes not yet in the file.
-    fn buffered(&self) -> usize {
-        self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
-    }
-
-    fn size(&self) -> u64 {
-        (self.writer.bytes_written() + self.buffered()) as u64
-    }
-
-    /// Writes what is buffered as a row group.
-    fn flush(&mut self, schema: &IcebergSchema) -> Result<()> {
-        if self.group_rows == 0 {
-            return Ok(());
-        }
-        let broken = |e| parquet_error(&self.path, &e);
-        let columns = std::mem::take(&mut self.columns);
-        let mut group = self.writer.next_row_group().map_err(broken)?;
-        for column in columns {
-            column.close().and_then(|chunk| chunk.append_to_row_group(&mut group)).map_err(broken)?;
-        }
-        group.close().map_err(broken)?;
-        self.columns = column_writers(&self.writer, schema).map_err(broken)?;
-        self.group_rows = 0;
-        Ok(())
-    }
-
-    fn finish(mut self, schema: &IcebergSchema, durable: bool) -> Result<DataFile> {
-        let broken = |e| parquet_error(&self.path, &e);
-        let footer = self.writer.finish().map_err(broken)?;
-        let handle = self.writer.inner();
-        if durable {
-            handle.sync_all().map_err(|e| io_error("syncing", &self.path, &e))?;
-        }
-        let length = handle.metadata().map_err(|e| io_error("reading the size of", &self.path, &e))?.len();
-        let mut entry = DataFile {
-            partition: self.day,
-            record_count: footer.file_metadata().num_rows() as u64,
-            file_size_in_bytes: length,
-            path: self.path,
-            ..DataFile::default()
-        };
-        let mut columns = Vec::new();
-        schema.columns.iter().for_each(|column| leaf_columns(column, false, &mut columns));
-        for group in footer.row_groups() {
-            let first = group.column(0);
-            entry.split_offsets.push(first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset()));
-            for ((column, _), chunk) in columns.iter().zip(group.columns()) {
-                *entry.column_sizes.entry(column.id).or_default() += chunk.compressed_size() as u64;
-                *entry.value_counts.entry(column.id).or_default() += chunk.num_values() as u64;
-                let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt()).unwrap_or_default();
-                *entry.null_value_counts.entry(column.id).or_default() += nulls;
-            }
-        }
-        for ((column, in_list), extent) in columns.iter().zip(&self.extents).filter(|((_, in_list), _)| !in_list) {
-            debug_assert!(!in_list);
-            if matches!(column.kind, Kind::Float | Kind::Double) {
-                entry.nan_value_counts.insert(column.id, extent.nans);
-            }
-            let (low, high) = extent.bounds(&column.kind);
-            low.and_then(|low| entry.lower_bounds.insert(column.id, low));
-            high.and_then(|high| entry.upper_bounds.insert(column.id, high));
-        }
-        Ok(entry)
     }
 }

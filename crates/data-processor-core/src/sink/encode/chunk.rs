@@ -1,0 +1,490 @@
+//! One leaf's column chunk in the making.
+
+use bytes::Bytes;
+use parquet::basic::{Encoding, Type as Physical};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::Result as ParquetResult;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::super::bounds::{Edges, Extent};
+use super::super::footer;
+use super::super::leaf::{Leaf, Source};
+use super::super::schema::{Column, Kind};
+use super::dictionary::Dictionary;
+use super::pack;
+use super::press::Press;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Rows of a page.
+const PAGE_ROWS: usize = 20_480;
+/// Bytes of values at which a page is closed early, and a dictionary takes no more.
+const PAGE_BYTES: usize = 1 << 20;
+/// A page that shrinks to no less than this share is not worth decompressing.
+const WORTH: f64 = 0.97;
+/// Pages stored without a try after one that was not worth it.
+const PAUSE: u32 = 7;
+const UNKNOWN: u32 = u32::MAX;
+
+/// How values are laid out in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Booleans, one bit each.
+    Bits,
+    /// Codes into the chunk's dictionary.
+    Coded,
+    /// Values one after the other.
+    Plain,
+    /// Differences, for whole numbers.
+    Delta,
+    /// Byte streams, for floats.
+    Split,
+}
+
+/// The dictionary codes of the last batch as codes of the chunk.
+#[derive(Default)]
+pub struct Memo {
+    batch: u64,
+    codes: Vec<u32>,
+}
+
+/// Encodes the values of one leaf of one row group.
+pub struct ChunkWriter {
+    descriptor: ColumnDescPtr,
+    physical: Physical,
+    width: usize,
+    kind: Kind,
+    way: Way,
+    dictionary: Dictionary,
+    memo: Memo,
+    // the page being filled
+    rows: usize,
+    levels: Vec<u8>,
+    codes: Vec<u32>,
+    longs: Vec<i64>,
+    raw: Vec<u8>,
+    // the chunk so far
+    data: TrackedWrite<Vec<u8>>,
+    pages: u32,
+    pause: u32,
+    total_rows: u64,
+    nulls: u64,
+    uncompressed: usize,
+    encodings: Vec<Encoding>,
+    extent: Extent,
+}
+
+/// Runs `each` on the rows that have a value.
+#[inline]
+fn for_present(leaf: &Leaf, rows: &[u32], mut each: impl FnMut(usize)) {
+    match &leaf.levels {
+        None => rows.iter().for_each(|row| each(*row as usize)),
+        Some(levels) => rows.iter().map(|row| *row as usize).filter(|row| levels[*row] == leaf.full).for_each(each),
+    }
+}
+
+impl ChunkWriter {
+    /// A writer for one column chunk; `descriptor` is the leaf's in the file's schema.
+    pub fn new(column: &Column, descriptor: ColumnDescPtr) -> ChunkWriter {
+        let physical = descriptor.physical_type();
+        let width = match physical {
+            Physical::INT32 | Physical::FLOAT => 4,
+            Physical::INT64 | Physical::DOUBLE => 8,
+            Physical::FIXED_LEN_BYTE_ARRAY => descriptor.type_length().max(0) as usize,
+            _ => 0,
+        };
+        let way = match column.kind {
+            Kind::Boolean => Way::Bits,
+            Kind::Date | Kind::Timestamp | Kind::TimestampTz => Way::Delta,
+            Kind::Uuid => Way::Plain,
+            _ => Way::Coded,
+        };
+        ChunkWriter {
+            dictionary: Dictionary::new((physical == Physical::FIXED_LEN_BYTE_ARRAY).then_some(width)),
+            descriptor,
+            physical,
+            width,
+            kind: column.kind.clone(),
+            way,
+            memo: Memo::default(),
+            rows: 0,
+            levels: Vec::new(),
+            codes: Vec::new(),
+            longs: Vec::new(),
+            raw: Vec::new(),
+            data: TrackedWrite::new(Vec::new()),
+            pages: 0,
+            pause: 0,
+            total_rows: 0,
+            nulls: 0,
+            uncompressed: 0,
+            encodings: vec![Encoding::RLE],
+            extent: Extent::default(),
+        }
+    }
+
+    /// Bytes held: pages that are done and an estimate of the one that is not.
+    pub fn size(&self) -> usize {
+        self.data.bytes_written() + self.codes.len() + self.longs.len() * 3 + self.raw.len() + self.dictionary.size()
+    }
+
+    /// Appends the rows of one batch; `batch` tells batches apart.
+    pub fn append(&mut self, leaf: &Leaf, mut rows: &[u32], batch: u64, press: &mut Press) -> Result<()> {
+        while !rows.is_empty() {
+            let piece = &rows[..rows.len().min(PAGE_ROWS - self.rows)];
+            let taken = &piece[..self.take(leaf, piece, batch)];
+            self.take_levels(leaf, taken);
+            if self.way == Way::Coded {
+                self.extent.count_nans(leaf, taken);
+            } else {
+                self.extent.see(leaf, taken);
+            }
+            self.rows += taken.len();
+            rows = &rows[taken.len()..];
+            let full = self.way == Way::Coded && self.dictionary.size() >= PAGE_BYTES;
+            if self.rows >= PAGE_ROWS || self.raw.len() >= PAGE_BYTES || full {
+                self.flush_page(press)?;
+            }
+            if full && self.way == Way::Coded {
+                self.way = self.without_dictionary();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_levels(&mut self, leaf: &Leaf, rows: &[u32]) {
+        if leaf.full == 0 {
+            return;
+        }
+        match &leaf.levels {
+            None => self.levels.resize(self.levels.len() + rows.len(), leaf.full),
+            Some(levels) => self.levels.extend(rows.iter().map(|row| levels[*row as usize])),
+        }
+    }
+
+    /// Takes values of rows into the page; how many rows were taken: fewer than given when the page or the dictionary is full.
+    fn take(&mut self, leaf: &Leaf, rows: &[u32], batch: u64) -> usize {
+        match (self.way, &leaf.source) {
+            (Way::Bits, Source::Bool(values)) => for_present(leaf, rows, |row| self.codes.push(u32::from(values.value(row)))),
+            (Way::Coded, Source::I32(values)) => {
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.number(u64::from(values[row].cast_unsigned()))));
+            }
+            (Way::Coded, Source::I64(values)) => {
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.number(values[row].cast_unsigned())));
+            }
+            (Way::Coded, Source::F32(values)) => {
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.number(u64::from(values[row].to_bits()))));
+            }
+            (Way::Coded, Source::F64(values)) => {
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.number(values[row].to_bits())));
+            }
+            (Way::Coded, Source::Decimal(values)) if self.physical != Physical::FIXED_LEN_BYTE_ARRAY => {
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.number(self.decimal_bits(values[row]))));
+            }
+            (Way::Coded, Source::Decimal(values)) => {
+                let width = self.width;
+                for_present(leaf, rows, |row| self.codes.push(self.dictionary.bytes(&values[row].to_be_bytes()[16 - width..])));
+            }
+            (Way::Coded, Source::Coded(codes, values)) => return self.take_codes(leaf, rows, codes, values, batch),
+            (Way::Coded, source) => return self.take_coded(leaf, rows, source),
+            (Way::Delta, Source::I32(values)) => for_present(leaf, rows, |row| self.longs.push(i64::from(values[row]))),
+            (Way::Delta, Source::I64(values)) => for_present(leaf, rows, |row| self.longs.push(values[row])),
+            (Way::Delta, Source::Decimal(values)) => for_present(leaf, rows, |row| self.longs.push(values[row] as i64)),
+            (Way::Split, Source::F32(values)) => {
+                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row].to_le_bytes()))
+            }
+            (Way::Split, Source::F64(values)) => {
+                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row].to_le_bytes()))
+            }
+            (_, Source::Decimal(values)) => {
+                let width = self.width;
+                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row].to_be_bytes()[16 - width..]));
+            }
+            (_, Source::Fixed(values, 16)) => {
+                let (values, _) = values.as_chunks::<16>();
+                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row]));
+            }
+            (_, source) => return self.take_plain(leaf, rows, source),
+        }
+        rows.len()
+    }
+
+    /// Decimals of up to 18 digits are kept as 32- or 64-bit numbers.
+    fn decimal_bits(&self, unscaled: i128) -> u64 {
+        if self.width == 4 { u64::from((unscaled as i32).cast_unsigned()) } else { (unscaled as i64).cast_unsigned() }
+    }
+
+    fn take_codes(&mut self, leaf: &Leaf, rows: &[u32], codes: &[i32], values: &Source, batch: u64) -> usize {
+        if self.memo.batch != batch {
+            self.memo.batch = batch;
+            self.memo.codes.clear();
+        }
+        for (taken, row) in rows.iter().map(|row| *row as usize).enumerate() {
+            if !leaf.present(row) {
+                continue;
+            }
+            let from = codes[row] as usize;
+            if self.memo.codes.get(from).is_none_or(|code| *code == UNKNOWN) {
+                if from >= self.memo.codes.len() {
+                    self.memo.codes.resize((from + 1).next_power_of_two(), UNKNOWN);
+                }
+                self.memo.codes[from] = self.dictionary.bytes(values.bytes(from));
+                if self.dictionary.size() >= PAGE_BYTES {
+                    self.codes.push(self.memo.codes[from]);
+                    return taken + 1;
+                }
+            }
+            self.codes.push(self.memo.codes[from]);
+        }
+        rows.len()
+    }
+
+    fn take_coded(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
+        for (taken, row) in rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row)) {
+            self.codes.push(self.dictionary.bytes(source.bytes(row)));
+            if self.dictionary.size() >= PAGE_BYTES {
+                return taken + 1;
+            }
+        }
+        rows.len()
+    }
+
+    fn take_plain(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
+        let prefixed = self.physical == Physical::BYTE_ARRAY;
+        for (taken, row) in rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row)) {
+            let value = source.bytes(row);
+            if prefixed {
+                self.raw.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            }
+            self.raw.extend_from_slice(value);
+            if self.raw.len() >= PAGE_BYTES {
+                return taken + 1;
+            }
+        }
+        rows.len()
+    }
+
+    /// What follows when a dictionary does not pay.
+    fn without_dictionary(&self) -> Way {
+        match self.physical {
+            Physical::INT32 | Physical::INT64 => Way::Delta,
+            Physical::FLOAT | Physical::DOUBLE => Way::Split,
+            _ => Way::Plain,
+        }
+    }
+
+    /// Gives the dictionary up before any page names it: the codes become values again.
+    fn spell_out(&mut self) {
+        self.way = self.without_dictionary();
+        let codes = std::mem::take(&mut self.codes);
+        let edges = self.dictionary_edges();
+        self.extent.join(edges);
+        let numbers = self.dictionary.numbers();
+        match self.way {
+            Way::Delta if self.width == 4 => {
+                self.longs.extend(codes.iter().map(|code| i64::from(numbers[*code as usize] as i32)))
+            }
+            Way::Delta => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
+            Way::Split => {
+                codes.iter().for_each(|code| self.raw.extend_from_slice(&numbers[*code as usize].to_le_bytes()[..self.width]))
+            }
+            _ => codes.iter().for_each(|code| self.dictionary.spell(*code as usize, &mut self.raw)),
+        }
+        self.dictionary = Dictionary::new((self.physical == Physical::FIXED_LEN_BYTE_ARRAY).then_some(self.width));
+    }
+
+    fn flush_page(&mut self, press: &mut Press) -> Result<()> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        if self.way == Way::Coded && self.pages == 0 && self.dictionary.len() * 2 > self.codes.len() {
+            self.spell_out();
+        }
+        let mut body = Vec::with_capacity(self.raw.len() + self.codes.len() * 2 + self.longs.len() * 4 + self.rows / 8 + 64);
+        self.put_levels(&mut body);
+        let encoding = self.put_values(&mut body);
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
+        let length = body.len();
+        let body = self.pressed(body, press)?;
+        let page = Page::DataPage {
+            buf: body.into(),
+            num_values: self.rows as u32,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let written = SerializedPageWriter::new(&mut self.data).write_page(CompressedPage::new(page, length)).map_err(failed)?;
+        self.uncompressed += written.uncompressed_size;
+        self.pages += 1;
+        self.total_rows += self.rows as u64;
+        self.rows = 0;
+        Ok(())
+    }
+
+    fn put_levels(&mut self, body: &mut Vec<u8>) {
+        let full = self.descriptor.max_def_level() as u8;
+        if full > 0 {
+            body.extend_from_slice(&[0; 4]);
+            pack::hybrid(body, &self.levels, pack::width_of(u32::from(full)));
+            let length = (body.len() - 4) as u32;
+            body[..4].copy_from_slice(&length.to_le_bytes());
+            self.nulls += self.levels.iter().filter(|level| **level != full).count() as u64;
+            self.levels.clear();
+        }
+    }
+
+    fn put_values(&mut self, body: &mut Vec<u8>) -> Encoding {
+        let encoding = match self.way {
+            Way::Coded if self.codes.is_empty() => Encoding::PLAIN,
+            Way::Coded => {
+                let width = pack::width_of(self.dictionary.len() as u32 - 1);
+                body.push(width as u8);
+                pack::hybrid(body, &self.codes, width);
+                Encoding::RLE_DICTIONARY
+            }
+            Way::Bits => {
+                let eight = |bits: &[u32]| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | (*bit as u8) << at);
+                body.extend(self.codes.chunks(8).map(eight));
+                Encoding::PLAIN
+            }
+            Way::Delta => {
+                pack::delta(body, &self.longs, self.width == 4);
+                Encoding::DELTA_BINARY_PACKED
+            }
+            Way::Split => {
+                pack::split(body, &self.raw, self.width);
+                Encoding::BYTE_STREAM_SPLIT
+            }
+            Way::Plain => {
+                body.extend_from_slice(&self.raw);
+                Encoding::PLAIN
+            }
+        };
+        self.codes.clear();
+        self.longs.clear();
+        self.raw.clear();
+        encoding
+    }
+
+    /// Compresses a page body, unless the last one was not worth it or ids never are.
+    fn pressed(&mut self, body: Vec<u8>, press: &mut Press) -> Result<Vec<u8>> {
+        if self.kind == Kind::Uuid || self.pause > 0 {
+            self.pause = self.pause.saturating_sub(1);
+            return press.store(body);
+        }
+        let pressed = press.press(&body)?;
+        if (pressed.len() as f64) < body.len() as f64 * WORTH || body.len() < 1024 {
+            return Ok(pressed);
+        }
+        self.pause = PAUSE;
+        press.store(body)
+    }
+
+    fn dictionary_edges(&self) -> Edges {
+        let numbers = self.dictionary.numbers();
+        match (&self.kind, self.physical) {
+            (Kind::Decimal { .. }, Physical::INT32) => {
+                Edges::over(numbers.iter().map(|bits| i128::from(*bits as i32)), Ord::cmp, Edges::Decimal)
+            }
+            (Kind::Decimal { .. }, Physical::INT64) => {
+                Edges::over(numbers.iter().map(|bits| i128::from(bits.cast_signed())), Ord::cmp, Edges::Decimal)
+            }
+            (Kind::Decimal { .. }, _) => {
+                let unscaled = (0..self.dictionary.len()).map(|code| decimal_of(self.dictionary.value(code)));
+                Edges::over(unscaled, Ord::cmp, Edges::Decimal)
+            }
+            (_, Physical::INT32) => Edges::over(numbers.iter().map(|bits| *bits as i32), Ord::cmp, Edges::I32),
+            (_, Physical::INT64) => Edges::over(numbers.iter().map(|bits| bits.cast_signed()), Ord::cmp, Edges::I64),
+            (_, Physical::FLOAT) => {
+                let values = numbers.iter().map(|bits| f32::from_bits(*bits as u32)).filter(|value| !value.is_nan());
+                Edges::over(values, f32::total_cmp, Edges::F32)
+            }
+            (_, Physical::DOUBLE) => {
+                let values = numbers.iter().map(|bits| f64::from_bits(*bits)).filter(|value| !value.is_nan());
+                Edges::over(values, f64::total_cmp, Edges::F64)
+            }
+            _ => {
+                let values = (0..self.dictionary.len()).map(|code| self.dictionary.value(code));
+                Edges::over(values, Ord::cmp, |low: &[u8], high: &[u8]| Edges::Bytes(low.to_vec(), high.to_vec()))
+            }
+        }
+    }
+
+    fn dictionary_page(&self, press: &mut Press) -> Result<(Vec<u8>, usize)> {
+        let mut body = Vec::with_capacity(self.dictionary.size() + 16);
+        match self.physical {
+            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => {
+                (0..self.dictionary.len()).for_each(|code| self.dictionary.spell(code, &mut body));
+            }
+            _ => self.dictionary.numbers().iter().for_each(|bits| body.extend_from_slice(&bits.to_le_bytes()[..self.width])),
+        }
+        let length = body.len();
+        let page = Page::DictionaryPage {
+            buf: press.press(&body)?.into(),
+            num_values: self.dictionary.len() as u32,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let mut out = TrackedWrite::new(Vec::new());
+        let written = SerializedPageWriter::new(&mut out).write_page(CompressedPage::new(page, length)).map_err(failed)?;
+        Ok((out.into_inner().map_err(failed)?, written.uncompressed_size))
+    }
+
+    /// The finished chunk: its bytes, what the footer says about it, what was seen of its values.
+    pub fn close(mut self, press: &mut Press) -> Result<(Bytes, ColumnCloseResult, Extent)> {
+        self.flush_page(press)?;
+        let mut bytes = Vec::new();
+        let dictionary = self.dictionary.len() > 0;
+        if dictionary {
+            let edges = self.dictionary_edges();
+            self.extent.join(edges);
+            let (page, uncompressed) = self.dictionary_page(press)?;
+            bytes = page;
+            self.uncompressed += uncompressed;
+            if !self.encodings.contains(&Encoding::PLAIN) {
+                self.encodings.push(Encoding::PLAIN);
+            }
+        }
+        let data_at = bytes.len() as i64;
+        bytes.extend_from_slice(&std::mem::replace(&mut self.data, TrackedWrite::new(Vec::new())).into_inner().map_err(failed)?);
+        let metadata = self.metadata(press, dictionary, data_at, bytes.len()).map_err(failed)?;
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.total_rows,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        };
+        Ok((bytes.into(), close, self.extent))
+    }
+
+    fn metadata(&mut self, press: &Press, dictionary: bool, data_at: i64, length: usize) -> ParquetResult<ColumnChunkMetaData> {
+        ColumnChunkMetaData::builder(self.descriptor.clone())
+            .set_encodings(std::mem::take(&mut self.encodings))
+            .set_compression(press.codec().parquet())
+            .set_num_values(self.total_rows as i64)
+            .set_total_compressed_size(length as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_data_page_offset(data_at)
+            .set_dictionary_page_offset(dictionary.then_some(0))
+            .set_statistics(footer::statistics(&self.extent, self.physical, self.width, self.nulls))
+            .build()
+    }
+}
+
+fn decimal_of(bytes: &[u8]) -> i128 {
+    let filler = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+    let mut wide = [filler; 16];
+    wide[16 - bytes.len()..].copy_from_slice(bytes);
+    i128::from_be_bytes(wide)
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Parquet, "parquet.encoding", format!("a column chunk could not be encoded: {error}"))
+}

@@ -1,0 +1,106 @@
+//! The distinct values of one column chunk, numbered in order of appearance.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+/// Distinct values: numbers by their bits, everything else by its bytes.
+pub struct Dictionary {
+    /// Bytes of a fixed-width byte value; None where values carry their own length.
+    width: Option<usize>,
+    table: HashTable<u32>,
+    hasher: FixedState,
+    numbers: Vec<u64>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Dictionary {
+    /// An empty dictionary. `width`: of fixed-length byte values.
+    pub fn new(width: Option<usize>) -> Dictionary {
+        Dictionary {
+            width,
+            table: HashTable::new(),
+            hasher: FixedState::default(),
+            numbers: Vec::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// How many values.
+    pub fn len(&self) -> usize {
+        self.numbers.len().max(self.ends.len())
+    }
+
+    /// Bytes of the values.
+    pub fn size(&self) -> usize {
+        self.numbers.len() * 8 + self.bytes.len() + self.ends.len() * 4
+    }
+
+    /// The code of a number.
+    #[inline]
+    pub fn number(&mut self, bits: u64) -> u32 {
+        let (numbers, hasher) = (&mut self.numbers, &self.hasher);
+        let entry = self.table.entry(
+            hasher.hash_one(bits),
+            |code| numbers[*code as usize] == bits,
+            |code| hasher.hash_one(numbers[*code as usize]),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(code) => *code.get(),
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                let code = numbers.len() as u32;
+                free.insert(code);
+                numbers.push(bits);
+                code
+            }
+        }
+    }
+
+    /// The code of a byte value.
+    #[inline]
+    pub fn bytes(&mut self, value: &[u8]) -> u32 {
+        let (ends, bytes, hasher) = (&mut self.ends, &mut self.bytes, &self.hasher);
+        let entry = self.table.entry(
+            hasher.hash_one(value),
+            |code| slice(bytes, ends, *code as usize) == value,
+            |code| hasher.hash_one(slice(bytes, ends, *code as usize)),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(code) => *code.get(),
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                let code = ends.len() as u32;
+                free.insert(code);
+                bytes.extend_from_slice(value);
+                ends.push(bytes.len());
+                code
+            }
+        }
+    }
+
+    /// The numbers by code.
+    pub fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
+    /// The byte value of a code.
+    pub fn value(&self, code: usize) -> &[u8] {
+        slice(&self.bytes, &self.ends, code)
+    }
+
+    /// Appends a byte value as PLAIN spells it.
+    pub fn spell(&self, code: usize, out: &mut Vec<u8>) {
+        let value = self.value(code);
+        if self.width.is_none() {
+            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        }
+        out.extend_from_slice(value);
+    }
+}
+
+#[inline]
+fn slice<'a>(bytes: &'a [u8], ends: &[usize], code: usize) -> &'a [u8] {
+    let start = if code == 0 { 0 } else { ends[code - 1] };
+    &bytes[start..ends[code]]
+}

@@ -1,0 +1,110 @@
+//! Integers packed into few bits. Source: Parquet's Encodings.md.
+
+/// Unsigned LEB128.
+pub fn uvarint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn zigzag(out: &mut Vec<u8>, value: i64) {
+    uvarint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+/// Bits that hold every value up to `largest`; at least one, since readers disagree about none.
+pub fn width_of(largest: u32) -> u32 {
+    (32 - largest.leading_zeros()).max(1)
+}
+
+/// Values of `width` bits in the RLE / bit-packing hybrid: one repeated run if they are all the same, else one packed run.
+pub fn hybrid<T: Copy + Into<u32> + PartialEq>(out: &mut Vec<u8>, values: &[T], width: u32) {
+    let Some(first) = values.first() else { return };
+    if values.iter().all(|value| value == first) {
+        return repeated(out, (*first).into(), values.len(), width);
+    }
+    let groups = values.len().div_ceil(8);
+    uvarint(out, (groups as u64) << 1 | 1);
+    let (start, total) = (out.len(), groups * width as usize);
+    out.resize(start + total + 8, 0); // slack: the last store is of eight bytes
+    let (mut held, mut bits, mut at) = (0_u64, 0, start);
+    for value in values {
+        held |= u64::from((*value).into()) << bits;
+        bits += width;
+        if bits >= 32 {
+            out[at..at + 4].copy_from_slice(&(held as u32).to_le_bytes());
+            at += 4;
+            held >>= 32;
+            bits -= 32;
+        }
+    }
+    out[at..at + 8].copy_from_slice(&held.to_le_bytes());
+    out.truncate(start + total);
+}
+
+/// One value of `width` bits, `count` times.
+pub fn repeated(out: &mut Vec<u8>, value: u32, count: usize, width: u32) {
+    uvarint(out, (count as u64) << 1);
+    out.extend_from_slice(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
+}
+
+const BLOCK: usize = 128;
+const MINI: usize = 32;
+
+/// DELTA_BINARY_PACKED of 64-bit values, or of 32-bit ones (`narrow`), whose differences then wrap at 32 bits.
+pub fn delta(out: &mut Vec<u8>, values: &[i64], narrow: bool) {
+    uvarint(out, BLOCK as u64);
+    uvarint(out, (BLOCK / MINI) as u64);
+    uvarint(out, values.len() as u64);
+    zigzag(out, values.first().copied().unwrap_or_default());
+    let wrap = |difference: i64| if narrow { i64::from(difference as i32) } else { difference };
+    let mask = if narrow { u64::from(u32::MAX) } else { u64::MAX };
+    let mut block = [0_i64; BLOCK];
+    let mut at = 1;
+    while at < values.len() {
+        let count = BLOCK.min(values.len() - at);
+        for (difference, pair) in block.iter_mut().zip(values[at - 1..at + count].windows(2)) {
+            *difference = wrap(pair[1].wrapping_sub(pair[0]));
+        }
+        let least = block[..count].iter().copied().min().unwrap_or_default();
+        block[count..].fill(least);
+        zigzag(out, least);
+        let above = block.map(|difference| difference.wrapping_sub(least).cast_unsigned() & mask);
+        let widths: [u32; BLOCK / MINI] = std::array::from_fn(|mini| {
+            64 - above[mini * MINI..(mini + 1) * MINI].iter().fold(0, |all, value| all | value).leading_zeros()
+        });
+        out.extend(widths.iter().map(|width| *width as u8));
+        for (mini, width) in above.chunks_exact(MINI).zip(widths).filter(|(_, width)| *width > 0) {
+            pack_wide(out, mini, width);
+        }
+        at += count;
+    }
+}
+
+/// Thirty-two values of up to 64 bits.
+fn pack_wide(out: &mut Vec<u8>, values: &[u64], width: u32) {
+    let (mut held, mut bits) = (0_u128, 0);
+    for value in values {
+        held |= u128::from(*value) << bits;
+        bits += width;
+        if bits >= 64 {
+            out.extend_from_slice(&(held as u64).to_le_bytes());
+            held >>= 64;
+            bits -= 64;
+        }
+    }
+    out.extend_from_slice(&held.to_le_bytes()[..bits.div_ceil(8) as usize]);
+}
+
+/// BYTE_STREAM_SPLIT: all first bytes, all second bytes, and so on; neighbours in a stream are alike and compress.
+pub fn split(out: &mut Vec<u8>, raw: &[u8], width: usize) {
+    let count = raw.len() / width;
+    let start = out.len();
+    out.resize(start + raw.len(), 0);
+    for (at, stream) in out[start..].chunks_exact_mut(count.max(1)).enumerate() {
+        for (byte, value) in stream.iter_mut().zip(raw.chunks_exact(width)) {
+            *byte = value[at];
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Compression of page bodies with one reused context.
+
+use super::super::Codec;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A compressor for pages.
+pub struct Press {
+    codec: Codec,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    snappy: snap::raw::Encoder,
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Parquet, "parquet.compression", format!("a page could not be compressed: {error}"))
+}
+
+impl Press {
+    /// A compressor of one codec.
+    pub fn new(codec: Codec) -> Result<Press> {
+        let zstd = match codec {
+            Codec::Zstd(level) => Some(zstd::bulk::Compressor::new(level).map_err(failed)?),
+            _ => None,
+        };
+        Ok(Press { codec, zstd, snappy: snap::raw::Encoder::new() })
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Compresses a page body.
+    pub fn press(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+        match (&mut self.zstd, self.codec) {
+            (Some(zstd), _) => zstd.compress(raw).map_err(failed),
+            (None, Codec::Snappy) => self.snappy.compress_vec(raw).map_err(failed),
+            _ => Ok(raw.to_vec()),
+        }
+    }
+
+    /// A page body that is known not to compress (random ids): a valid frame of the codec that stores the bytes as they are.
+    pub fn store(&mut self, raw: Vec<u8>) -> Result<Vec<u8>> {
+        match self.codec {
+            Codec::Zstd(_) if u32::try_from(raw.len()).is_ok() => Ok(stored_frame(&raw)),
+            Codec::None => Ok(raw),
+            _ => self.press(&raw),
+        }
+    }
+}
+
+/// A Zstandard frame of raw blocks (RFC 8878, 3.1.1): 9 bytes and 3 per 128 KiB more than its content.
+fn stored_frame(raw: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 128 << 10;
+    let mut out = Vec::with_capacity(raw.len() + 16 + raw.len() / BLOCK * 3);
+    out.extend_from_slice(&0xFD2F_B528_u32.to_le_bytes());
+    out.push(0xA0); // one segment, four bytes of content size, no checksum, no dictionary
+    out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
+    let blocks = raw.len().div_ceil(BLOCK).max(1);
+    for number in 0..blocks {
+        let block = &raw[number * BLOCK..raw.len().min((number + 1) * BLOCK)];
+        let header = (block.len() as u32) << 3 | u32::from(number + 1 == blocks);
+        out.extend_from_slice(&header.to_le_bytes()[..3]);
+        out.extend_from_slice(block);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_frame_is_zstandard() {
+        for length in [0, 1, 131_071, 131_072, 131_073, 400_000] {
+            let raw: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
+            let frame = stored_frame(&raw);
+            assert_eq!(zstd::bulk::decompress(&frame, length).unwrap(), raw);
+            assert_eq!(zstd::stream::decode_all(&frame[..]).unwrap(), raw);
+        }
+    }
+}
