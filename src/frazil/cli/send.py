@@ -63,8 +63,9 @@ def deliver(
     patience: float = 60.0,
     as_json: bool = False,
     total: int | None = None,
+    meant: bool = False,
 ) -> None:
-    """Send pieces with a progress bar (`total` bytes), print the summary, exit 1 when something was rejected."""
+    """Send pieces with a progress bar (`total` bytes), print the summary, exit 1 when something was rejected and not `meant` to be."""
     from frazil.cli.sender import Sender
 
     address, name = _where(contract, url)
@@ -84,7 +85,7 @@ def deliver(
         verdict = sender.landed(time.monotonic() + 120.0) if wait else None
     sender.close()
     _summary(sender, name, address, time.monotonic() - began, verdict, as_json=as_json)
-    if sender.tally.rejected:
+    if sender.tally.rejected and not meant:
         raise typer.Exit(EXIT_NO)
 
 
