@@ -135,6 +135,7 @@ class Weather:
     def __init__(self, inner: Any, seen: Callable[[Table, Any], None]) -> None:
         self.inner, self._seen = inner, seen
         self.fate = "ok"
+        self.commits = 0
         self.in_flight: list[Callable[[], None]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -154,6 +155,7 @@ class Weather:
 
         def swap() -> Any:
             answer = self.inner.commit_table(table, requirements, updates)
+            self.commits += 1
             if raw:
                 self._seen(table, answer)
             return answer
@@ -231,7 +233,7 @@ class World:
         self.reader = TouchedLog(self.log)
         self.sink = IcebergSink(self.lake, THINGS)
         self.letters = IcebergDeadLetters(self.lake, lag=lag)
-        self.keys = [self.new_keys(), self.new_keys()]
+        self.caches: dict[tuple[int, int], TableKeys] = {}
         self.limit = 2  # the contract in force
         self.sent: dict[Place, tuple[bytes | None, int]] = {}
         self.archive: dict[int, Version] = {}
@@ -242,12 +244,16 @@ class World:
     def close(self) -> None:
         self.lake.close()
 
-    def new_keys(self) -> TableKeys:
-        return TableKeys(self.lake, THINGS, max_bytes=CACHE_BYTES)
+    def keys(self, number: int = 0) -> TableKeys:
+        """A key cache of the contract in force; a pump and a replay may share one."""
+        at = number, self.limit
+        if at not in self.caches:
+            self.caches[at] = TableKeys(self.lake, contract(self.limit), max_bytes=CACHE_BYTES)
+        return self.caches[at]
 
     def restart(self) -> None:
         """A new process: no caches."""
-        self.keys = [self.new_keys(), self.new_keys()]
+        self.caches = {}
         self.letters = IcebergDeadLetters(self.lake, lag=self.letters.lag)
         self.sink = IcebergSink(self.lake, THINGS)
 
@@ -280,7 +286,7 @@ class World:
     def pump(self, keys: int = 0, limit: int = 100) -> Commit | None:
         before = self.sink.head()
         try:
-            return flow.pump(self.reader, self.processor, self.keys[keys], self.sink, limit=limit)  # type: ignore[arg-type]
+            return flow.pump(self.reader, self.processor, self.keys(keys), self.sink, limit=limit)  # type: ignore[arg-type]
         except FrazilError as stop:
             if isinstance(stop, CommitConflict | Unavailable) or self.sink.head().version == before.version:
                 raise
@@ -295,7 +301,7 @@ class World:
     def replay(
         self, ids: frozenset[Place] | None = None, mend: Callable[[Batch], Batch] = lambda batch: batch, id: str = "r", keys: int = 0
     ) -> Commit:
-        return flow.replay(ids, mend, self.processor, self.keys[keys], self.letters, self.sink, id=id)
+        return flow.replay(ids, mend, self.processor, self.keys(keys), self.letters, self.sink, id=id)
 
     def undo(self, id: str = "r") -> repairs.Undone:
         return repairs._undo(self.lake, self.sink.head(), self.letters, id)
