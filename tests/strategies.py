@@ -41,8 +41,17 @@ def raw_batch(values: Sequence[bytes | None], *, received_us: int = RECEIVED_US,
 
 def plain(rows: pa.RecordBatch) -> pa.Table:
     """Rows with text plain instead of dictionary encoded: how text is kept is the implementation's business."""
-    fields = [one.with_type(pa.string()) if pa.types.is_dictionary(one.type) else one for one in rows.schema]
-    return pa.Table.from_batches([rows]).cast(pa.schema(fields))
+    return pa.Table.from_batches([rows]).cast(pa.schema([one.with_type(_plain_type(one.type)) for one in rows.schema]))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(_plain_type(one.type)) for one in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain_type(kind.value_type)))
+    return kind
 
 
 # ---------------------------------------------------------------- contracts

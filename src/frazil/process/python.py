@@ -81,9 +81,7 @@ class PythonProcessor:
         if members > contract.max_members:
             return Broken("", "json.too_many_members", f"more than {contract.max_members} members", "split the event")
         if node.kind != "object":
-            return Broken(
-                "", "json.not_object", f"expected an object, found {FOUND[node.kind]}", "send one JSON object per record"
-            )
+            return Broken("", "json.not_object", f"expected an object, found {FOUND[node.kind]}", "send one JSON object per record")
         return node
 
     def _rows(self, verdicts: Sequence[Verdict], raw: pa.RecordBatch) -> pa.RecordBatch:

@@ -113,7 +113,7 @@ class Rules:
         if node is None or node.kind == "null":
             if one.required:
                 name = path.rpartition("/")[2]  # an item's is its index
-                self.note(path, None, "required.missing", f"{name} is required", f"add {path}")
+                self.note(path, node, "required.missing", f"{name} is required", f"add {path}")
             return None
         if one.kind == "json":
             return node.raw
