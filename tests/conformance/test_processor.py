@@ -196,6 +196,7 @@ def test_each_record_is_good_or_dead_once_and_in_order(implementation: Callable[
     assert [values[offset - 5] for offset in dead] == out.dead.rows["value"].to_pylist()
     assert all(out.dead.rows["violations"].to_pylist())
     assert out.good.spans == out.dead.spans == raw.spans
+    assert out.raw is raw
     assert plain(out.good.rows).schema == arrow_schema(contract)
     assert out.dead.rows.schema == LETTERS
     out.good.rows.validate(full=True)

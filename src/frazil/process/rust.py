@@ -35,4 +35,4 @@ class RustProcessor:
             good, dead = kernel.process(self.plan, rows)
         except kernel.KernelError as error:
             raise FrazilError(str(error), hint=error.hint, code=error.code, **error.context) from error
-        return Processed(Batch(pa.record_batch(good), raw.spans), Batch(pa.record_batch(dead), raw.spans))
+        return Processed(Batch(pa.record_batch(good), raw.spans), Batch(pa.record_batch(dead), raw.spans), raw)

@@ -2,10 +2,11 @@
 
 use super::text::u64_at;
 
-/// `local@domain`: one `@`, no white space or control characters, a domain of at least two labels of letters, digits and hyphens.
+/// `local@domain`: one `@`, no white space or control characters, a domain of at least two labels of ASCII letters,
+/// digits, hyphens and characters beyond ASCII (which of those are letters depends on the version of Unicode).
 pub fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
-    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || !c.is_ascii());
     !local.is_empty()
         && !domain.contains('@')
         && !text.chars().any(|c| c.is_whitespace() || c.is_control())
