@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ def _conflict_letters(contract: Contract, processed: Processed, at: pa.Array, fi
             hint="a processor gives `Processed.raw`: this is a bug, nothing was committed",
         )
     rows = processed.good.rows.take(at)
-    raw = processed.raw.rows.take(_raw_indices(processed.raw.rows, place_list(places(rows))))
+    raw = processed.raw.rows.take(_raw_indices(processed.raw.rows, places(rows)))
     keys = zip(*(column(rows, name).to_pylist() for name in key_columns(contract)), strict=True)
     violations = [[_conflict(contract, place, key)] for place, key in zip(place_list(first), keys, strict=True)]
     bytes_of = {"value": raw.column("value"), "key": raw.column("key"), "source": raw.column("source").cast(SOURCE)}
@@ -179,10 +179,14 @@ def _conflict(contract: Contract, first: Place, key: Sequence[object]) -> dict[s
     }
 
 
-def _raw_indices(raw: pa.RecordBatch, wanted: Iterable[Place]) -> pa.Array:
+def _raw_indices(raw: pa.RecordBatch, wanted: pa.Array) -> pa.Array:
+    """Where each place stands in the raw batch."""
+    log, partition = (pc.unique(plain(raw.column(name))) for name in ("log", "partition"))
+    if len(log) == len(partition) == 1:
+        return pc.index_in(wanted.field("offset"), value_set=raw.column("offset"))
     parts = [plain(raw.column(name)).to_pylist() for name in ("log", "partition", "offset")]
     index = {Place(*one): n for n, one in enumerate(zip(*parts, strict=True))}
-    return pa.array([index[place] for place in wanted], pa.int64())
+    return pa.array([index[place] for place in place_list(wanted)], pa.int64())
 
 
 def _key_text(values: Sequence[object]) -> str:

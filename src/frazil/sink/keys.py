@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import data_processor_rs as kernel
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table
@@ -22,7 +23,7 @@ from pyiceberg.types import LongType
 
 from frazil.batch import Batch, Processed
 from frazil.contract import Contract
-from frazil.contract.derive import partition_field
+from frazil.contract.derive import arrow_schema, partition_field
 from frazil.errors import CommitConflict, Corrupt
 from frazil.sink import Commit, Decision, Head
 from frazil.sink.compare import equal_content, like
@@ -61,6 +62,7 @@ class TableKeys:
         self.max_bytes = max_bytes
         self._keys = key_columns(contract)
         self._content = content_columns(contract)
+        self._layout = pa.RecordBatch.from_pylist([], schema=arrow_schema(contract))
         self._lock = threading.Lock()
         self._tags = itertools.count()
         self._cache = kernel.KeyCache()
@@ -219,8 +221,8 @@ class TableKeys:
     def _match(self, file: KeyFile, good: pa.RecordBatch, at: pa.Array) -> Matches:
         """Rows `at` of the batch whose key is in the file, compared with the rows that have it."""
         mine = good.take(at)
-        keys = like(self._read(file, self._tops()), mine.select(self._tops()))
-        both = pa.concat_batches([keys, like(mine.select(self._tops()), keys)])
+        keys = self._read(file, self._tops())
+        both = pa.concat_batches([keys, like(mine, keys)])
         found = pa.array(kernel.KeyCache().probe(both, self._keys)[0]).slice(keys.num_rows)
         inside = pc.and_(pc.greater_equal(found, 0), pc.less(found, keys.num_rows))
         at, mine, found = at.filter(inside), mine.filter(inside), found.filter(inside)
@@ -254,7 +256,16 @@ class TableKeys:
         return list(dict.fromkeys(name.split(".")[0] for name in self._keys))
 
     def _read(self, file: KeyFile, columns: list[str]) -> pa.RecordBatch:
-        return pa.record_batch(kernel.read_iceberg_parquet(str(local_path(file.path)), columns=columns))
+        """Columns of a file in the contract's plain types; null where the file is older than the column."""
+        path, model = str(local_path(file.path)), self._layout.select(columns)
+        try:
+            rows = kernel.read_iceberg_parquet(path, columns=columns)
+        except kernel.ParquetFault as fault:
+            if fault.code != "parquet.unknown_column":
+                raise
+            there = set(pq.read_schema(path).names)
+            rows = kernel.read_iceberg_parquet(path, columns=[name for name in columns if name in there] or ["_offset"])
+        return like(pa.record_batch(rows), model)
 
 
 def _at_or_before(good: pa.RecordBatch, head: Head) -> pa.RecordBatch:

@@ -19,7 +19,7 @@ from pyiceberg.table.update import AddPartitionSpecUpdate, AddSchemaUpdate, Asse
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import BinaryType, ListType, LongType, NestedField, StringType, StructType, TimestamptzType
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from frazil.contract import Contract
 from frazil.contract.derive import iceberg_schema, partition_spec
@@ -153,7 +153,7 @@ class Lake:
         """
         with answering("the lake cannot be opened", catalog=settings.lake.catalog):
             lake = cls(settings, _catalog(settings))
-            with suppress(NamespaceAlreadyExistsError):
+            with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was first
                 if not lake.catalog.namespace_exists(lake.namespace):
                     lake.catalog.create_namespace(lake.namespace)
             return lake
