@@ -67,7 +67,17 @@ impl Segment {
     }
 
     pub fn fault(&self, error: &rusqlite::Error, doing: Doing) -> crate::error::Error {
+        if is_failed_write(error) && self.system_says_full() {
+            // A quota or a limit of the process, before anything was synced: as good as a full disk.
+            return fault::disk_full(&self.path, format!("no more may be written: {error}"));
+        }
         fault::sqlite(error, &self.path, doing)
+    }
+
+    fn system_says_full(&self) -> bool {
+        // SAFETY: the handle belongs to `self.connection`, which is open as long as `self` lives.
+        let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(self.connection.handle()) };
+        [libc::EFBIG, libc::EDQUOT, libc::ENOSPC].contains(&errno)
     }
 
     /// Bytes of records and of the write-ahead log, which is never checkpointed while the segment is live.
@@ -87,6 +97,10 @@ impl Segment {
         transaction.commit()?;
         Ok(last)
     }
+}
+
+fn is_failed_write(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
 }
 
 fn connect(path: &Path, doing: Doing) -> rusqlite::Result<Connection> {
