@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -136,18 +137,21 @@ class Weather:
         self.inner, self._seen = inner, seen
         self.fate = "ok"
         self.commits = 0
+        self.last = ""  # what the last touch was: load, read, commit (of a raw table), other commit, committed
         self.in_flight: list[Callable[[], None]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def load_table(self, identifier: Any) -> Table:
+        self.last = "load"
         touch()
         return self.inner.load_table(identifier)
 
     def commit_table(self, table: Table, requirements: Any, updates: Any) -> Any:
+        raw, fate = table.name()[-1].startswith("raw_"), "ok"
+        self.last = "commit" if raw else "other commit"
         touch()
-        fate, raw = "ok", table.name()[-1].startswith("raw_")
         if raw:
             fate, self.fate = self.fate, "ok"
         if fate == "refused":
@@ -164,6 +168,7 @@ class Weather:
             self.in_flight.append(swap)
             raise ConnectionError("no answer yet")
         answer = swap()
+        self.last = "committed"
         touch()
         if fate == "lost":
             raise ConnectionError("the answer was lost")
@@ -175,15 +180,16 @@ class Weather:
 
 
 class TouchedLog:
-    """The log, with a stop before and after each reading."""
+    """The log, with a stop before each reading."""
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
+    def __init__(self, inner: Any, weather: Weather) -> None:
+        self.inner, self.weather = inner, weather
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def read(self, *, after: Position, limit: int, wait: timedelta = timedelta()) -> Batch | None:
+        self.weather.last = "read"
         touch()
         return self.inner.read(after=after, limit=limit, wait=wait)
 
@@ -230,7 +236,7 @@ class World:
         self.weather = Weather(self.lake.catalog, self._committed)
         self.lake.catalog = self.weather  # type: ignore[assignment]
         self.log = log or MemoryLog(partitions=partitions)
-        self.reader = TouchedLog(self.log)
+        self.reader = TouchedLog(self.log, self.weather)
         self.sink = IcebergSink(self.lake, THINGS)
         self.letters = IcebergDeadLetters(self.lake, lag=lag)
         self.caches: dict[tuple[int, int], TableKeys] = {}
@@ -275,10 +281,8 @@ class World:
         """One request; its records go to the partition of their number, or to the one that is named."""
         self.requests += 1
         received = BEGIN + timedelta(hours=5 * self.requests)
-        keys = [None if partition is None else _key_of(partition, getattr(self.log, "_names", ["0"]))] * len(values)
-        appended = self.log.append(
-            [Record(value, key) for value, key in zip(values, keys, strict=True)], request=self.requests, received_at=received
-        )
+        key = None if partition is None else key_to(partition)
+        appended = self.log.append([Record(value, key) for value in values], request=self.requests, received_at=received)
         for span in appended.spans:
             for offset, value in zip(range(span.first, span.last + 1), values, strict=True):
                 self.sent[Place(span.log, span.partition, offset)] = (value, self.requests)
@@ -342,11 +346,9 @@ class World:
         return self.sink.head()
 
 
-def _key_of(partition: int, names: list[str]) -> bytes:
+def key_to(partition: int, partitions: int = 2) -> bytes:
     """An ordering key that goes to a partition of the memory log."""
-    import zlib
-
-    return next(key for n in range(1000) if zlib.crc32(key := str(n).encode()) % len(names) == partition)
+    return next(key for n in range(1000) if zlib.crc32(key := str(n).encode()) % partitions == partition)
 
 
 def _places(rows: Any) -> list[Place]:
