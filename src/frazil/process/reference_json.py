@@ -13,7 +13,7 @@ JsonKind = Literal["string", "number", "boolean", "null", "object", "array"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:(?!\.)|\.[0-9]++)(?:(?![eE])|[eE][+-]?[0-9]++)")  # a part once begun must be whole
 _HEX = re.compile(r"[0-9A-Fa-f]{4}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LITERALS: dict[str, tuple[str, JsonKind]] = {"t": ("true", "boolean"), "f": ("false", "boolean"), "n": ("null", "null")}
@@ -108,7 +108,7 @@ class _Reader:
     def number(self) -> Node:
         start = self.at
         found = _NUMBER.match(self.json, start)
-        if found is None or self.json[found.end() : found.end() + 1] in (".", "e", "E"):
+        if found is None:
             raise _Wrong(self.at)
         self.at = found.end()
         return Node("number", start, found[0])
