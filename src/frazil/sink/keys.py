@@ -31,10 +31,15 @@ from frazil.sink.decide import Fates, Matches, column, column_of, content_column
 from frazil.sink.iceberg import LandedFiles, local_path
 from frazil.table.catalog import Lake, answering
 
-BYTES_PER_KEY = 64
-"""What a key is taken to cost before the cache can tell: 17 to 32 bytes were measured, tables grow by doubling."""
+BUCKET_BYTES = 21
+"""The kernel's cache is a hash table of 16 bytes of key, 4 of tag, 1 of control; at most 7/8 full, it grows by doubling."""
 
 OF_PLACE = ["_log", "_partition", "_offset"]
+
+
+def needed_bytes(keys: int) -> int:
+    """What the cache takes for this many keys."""
+    return BUCKET_BYTES * (1 << max(keys * 8 // 7, 7).bit_length()) + 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +152,30 @@ class TableKeys:
             self._covered = {tag: file for tag, file in self._covered.items() if tag not in tags}
             self._cache.retain(list(self._covered))
 
-    def _load(self, file: KeyFile) -> None:
+    def _load(self, file: KeyFile) -> bool:
+        """Take over a file's keys; False when they turn out not to fit."""
         self._cache.add(self._read(file, self._tops()), self._keys, file.tag)
         self._covered[file.tag] = file
+        if self._cache.size_bytes <= self.max_bytes:
+            return True
+        self._forget({file.tag})
+        return False
 
     def _make_room(self, file: KeyFile, keep: Iterable[KeyFile]) -> bool:
         """Whether the file's keys fit; older files that are not in `keep` make room for it."""
-        held = len(self._cache)
-        each = max(self._cache.size_bytes / held, 16) if held > 10_000 else BYTES_PER_KEY
-        over = self._cache.size_bytes + file.rows * each - self.max_bytes
-        if over <= 0:
-            return True
         kept = {one.tag for one in keep}
         leaving: set[int] = set()
+        keys = len(self._cache) + file.rows
         for old in sorted(self._covered.values(), key=lambda one: one.sequence):
+            if needed_bytes(keys) <= self.max_bytes:
+                break
             if old.tag not in kept:
                 leaving.add(old.tag)
-                over -= old.rows * each
-                if over <= 0:
-                    self._forget(leaving)
-                    return True
-        return False
+                keys -= old.rows
+        if needed_bytes(keys) > self.max_bytes:
+            return False
+        self._forget(leaving)
+        return True
 
     # ---------------------------------------------------------------- a batch
 
@@ -199,15 +207,13 @@ class TableKeys:
         for file in wanted:
             if file.tag in self._covered:
                 continue
-            if self._make_room(file, keep=wanted):
-                self._load(file)
-            else:
+            if not (self._make_room(file, keep=wanted) and self._load(file)):
                 aside.append(file)
         for file in newest:
-            if file.tag not in self._covered and file not in aside:
-                if self._cache.size_bytes + file.rows * BYTES_PER_KEY > self.max_bytes:
-                    break
-                self._load(file)
+            if file.tag in self._covered or file in aside:
+                continue
+            if needed_bytes(len(self._cache) + file.rows) > self.max_bytes or not self._load(file):
+                break
         return aside
 
     def _days(self, good: pa.RecordBatch) -> set[int] | None:
