@@ -1,0 +1,82 @@
+"""What a body is: by its media type, by CloudEvents headers, or by its first bytes when it does not say."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from starlette.datastructures import Headers
+
+from frazil.api.problems import Refused
+
+Format = Literal["json", "ndjson", "cloudevent", "cloudevents", "binary-cloudevent", "unsaid"]
+"""`json` one object or one array · `ndjson` one record per line · `cloudevent` one, `cloudevents` an array of CloudEvents in the
+structured mode · `binary-cloudevent` its attributes are headers · `unsaid` look at the bytes."""
+
+KNOWN: Final[dict[str, Format]] = {
+    "application/json": "json",
+    "text/json": "json",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/x-jsonlines": "ndjson",
+    "application/jsonlines": "ndjson",
+    "application/cloudevents+json": "cloudevent",
+    "application/cloudevents-batch+json": "cloudevents",
+    "text/plain": "unsaid",
+    "application/octet-stream": "unsaid",
+    "": "unsaid",
+}
+OFFERED: Final = "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
+
+
+def format_of(headers: Headers) -> Format:
+    """The body's format as its headers say.
+
+    Raises:
+        Refused: `format.unknown` or `format.unknown_charset` (415); the hint names the known ones.
+    """
+    media, _, parameters = headers.get("content-type", "").partition(";")
+    media = media.strip().lower()
+    _check_charset(parameters)
+    if "ce-specversion" in headers:
+        if media not in ("", "application/json", "text/json") and not media.endswith("+json"):
+            raise _unknown(media)
+        return "binary-cloudevent"
+    known = KNOWN.get(media)
+    if known is None:
+        raise _unknown(media)
+    return known
+
+
+def sniffed(body: bytes) -> Literal["json", "ndjson"]:
+    """`json` when the body is one array or one object over several lines, else `ndjson`."""
+    text = body[:65536].lstrip(b" \t\r\n")
+    if not text.startswith(b"{"):
+        return "json" if text.startswith(b"[") else "ndjson"
+    first = text.partition(b"\n")[0].rstrip(b" \t\r")
+    return "ndjson" if first.endswith(b"}") or len(first) == len(text) else "json"
+
+
+def _check_charset(parameters: str) -> None:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        charset = value.strip().strip('"').lower()
+        if name.strip().lower() == "charset" and charset not in ("utf-8", "utf8", "us-ascii"):
+            raise Refused(
+                f"unknown charset {charset[:40]!r}",
+                code="format.unknown_charset",
+                hint="encode the body as UTF-8",
+                headers={"Accept": OFFERED},
+                charset=charset[:40],
+            )
+
+
+def _unknown(media: str) -> Refused:
+    return Refused(
+        f"unknown format {media[:80]!r}",
+        code="format.unknown",
+        hint=f"set Content-Type to one of: {OFFERED}",
+        headers={"Accept": OFFERED},
+        format=media[:80],
+        known=OFFERED.split(", "),
+    )
