@@ -51,6 +51,18 @@ test-rust: ## Rust tests only
 test-python: build ## Python tests only
 	$(BIN)/pytest -q -n 2
 
+.PHONY: demo
+demo: build ## The shop under fire: 100,000 events, two kills, a repair, balanced books
+	$(BIN)/python -m demo
+
+.PHONY: up
+up: build ## Run the shop of this repository: API, processing, maintenance
+	cd shop && ../$(BIN)/frazil up
+
+.PHONY: chaos
+chaos: build ## Kill everything, again and again, and count (slow)
+	FRAZIL_CHAOS=1 $(BIN)/pytest -q -s tests/faults/test_kill_processor.py tests/faults/test_kill_everything.py --timeout 3600
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(VENV) target .demo .pytest_cache .mypy_cache .ruff_cache

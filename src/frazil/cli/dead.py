@@ -72,6 +72,7 @@ class Work:
 def listed(
     contract: Annotated[list[str] | None, typer.Option("--contract", "-c", help="Only this contract; may be repeated.")] = None,
     each: Annotated[bool, typer.Option("--each", help="Every open letter instead of its cause.")] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many causes, the most frequent.")] = None,
     json: Json = False,
 ) -> None:
     """Open dead letters, grouped by cause, the most frequent first."""
@@ -88,7 +89,10 @@ def listed(
     if not causes:
         say("[green]no open dead letters[/]")
         return
-    _show_causes(causes)
+    causes.sort(key=lambda one: -one[1].count)
+    _show_causes(causes[:top])
+    if top is not None and len(causes) > top:
+        say(f"[dim]and {sum(one.count for _, one in causes[top:]):,} letters of {len(causes) - top} more causes[/]")
     say("\n`frazil dead show OFFSET` shows one; `frazil dead replay --code CODE --patch '…' --dry-run` tries a repair")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frazil.cli import session
-from frazil.cli.output import Json, cell, data, emit, progress, say, size
+from frazil.cli.output import Json, cell, data, emit, progress, say, size, table
 from frazil.errors import EXIT_NO, ConfigError
 
 if TYPE_CHECKING:
@@ -128,11 +127,13 @@ def _summary(sender: Sender, contract: str, address: str, seconds: float, verdic
     out.print(f"accepted {tally.accepted:,}  rejected {tally.rejected:,}")
     if verdict is not None:
         out.print("  ".join(f"{name} {cell(count)}" for name, count in verdict.items()))
-    for one in sorted(tally.refused.values(), key=lambda one: -one.count):
-        out.print(f"\n\\[{one.code}] {one.count:,} x, such as: {one.message}", style="yellow" if sys.stdout.isatty() else None)
-        for place in one.examples:
-            out.print(f"  {place}", markup=False)
-        out.print(f"  hint: {one.hint}", markup=False)
+    if tally.refused:
+        out.print()
+        rows = [
+            {"count": one.count, "code": one.code, "says": one.message, "first at": one.examples[0], "hint": one.hint}
+            for one in sorted(tally.refused.values(), key=lambda one: -one.count)
+        ]
+        table(rows, ["count", "code", "says", "first at", "hint"])
     listed = sum(one.count for one in tally.refused.values())
     if tally.violations > listed:
         say(f"[dim]{tally.violations - listed:,} more violations are not listed here; `frazil dead list` groups all of them[/]")

@@ -20,6 +20,10 @@ _EVERY_COMMITS = 20
 """A commit's cost grows with the snapshots kept, so the worker that makes them forgets them, too."""
 
 
+_DONE = ("commits", "expired", "segments", "deleted")
+"""Facts of which one is not zero when a job did something."""
+
+
 class Upkeep:
     """Keeps the metadata of one contract's table small while its worker commits."""
 
@@ -102,5 +106,6 @@ class Keeper:
             _log.error("maintenance failed", table=table, job=job, error=f"{type(error).__name__}: {error}", exc_info=error)
             return {"error": str(error)}, EXIT_FAILED
         facts = dict(outcome) if isinstance(outcome, Mapping) else asdict(outcome)
-        _log.info("maintained", table=table, job=job, seconds=round(time.monotonic() - began, 3), **facts)
+        told = _log.info if any(facts.get(name) for name in _DONE) else _log.debug
+        told("maintained", table=table, job=job, seconds=round(time.monotonic() - began, 3), **facts)
         return facts, EXIT_YES

@@ -1,0 +1,1 @@
+"""`make demo`: the shop under fire, told and checked step by step."""
