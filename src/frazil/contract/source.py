@@ -110,8 +110,12 @@ class Source:
             return dict(self._members(node, at, above))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*at, index), above) for index, item in enumerate(node.value)]
-        self._texts[at] = str(node.value)
-        return _scalar(node)
+        try:  # "\\ud83e\\uddca" is one character, as in JSON
+            self._texts[at] = str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.report(at, "half of a surrogate pair is no character", "write the character itself")
+            return None
+        return _scalar(node.tag, self._texts[at])
 
     def _members(self, node: yaml.MappingNode, at: At, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:
         seen: set[str] = set()
@@ -130,9 +134,8 @@ class Source:
             yield key, self._value(value_node, place, above)
 
 
-def _scalar(node: yaml.Node) -> object:
-    text = str(node.value)
-    match node.tag.rpartition(":")[2]:
+def _scalar(tag: str, text: str) -> object:
+    match tag.rpartition(":")[2]:
         case "bool":
             return text.lower() == "true"
         case "null":
