@@ -11,8 +11,11 @@ from typing import Literal, NamedTuple
 
 JsonKind = Literal["string", "number", "boolean", "null", "object", "array"]
 
+_SPACES = frozenset(" \t\r\n")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+_PLAIN_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
+_PLAIN_NAME = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:(?!\.)|\.[0-9]++)(?:(?![eE])|[eE][+-]?[0-9]++)")  # a part once begun must be whole
 _HEX = re.compile(r"[0-9A-Fa-f]{4}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -83,7 +86,8 @@ class _Reader:
         return node
 
     def skip_space(self) -> None:
-        self.at = _SPACE.match(self.json, self.at).end()  # type: ignore[union-attr]  # matches the empty text, too
+        if self.json[self.at : self.at + 1] in _SPACES:
+            self.at = _SPACE.match(self.json, self.at).end()  # type: ignore[union-attr]  # matches the empty text, too
 
     def peek(self) -> str:
         return self.json[self.at : self.at + 1]
@@ -128,6 +132,9 @@ class _Reader:
 
     def name(self) -> str:
         """A member's name and the colon after it; the next thing is its value."""
+        if (plain := _PLAIN_NAME.match(self.json, self.at)) is not None:  # nearly all are
+            self.at = plain.end()
+            return plain[1]
         if self.peek() != '"':
             raise _Wrong(self.at)
         name = self.string()
@@ -163,6 +170,9 @@ class _Reader:
         return False
 
     def string(self) -> str:
+        if (whole := _PLAIN_STRING.match(self.json, self.at)) is not None:  # nearly all are
+            self.at = whole.end()
+            return whole[1]
         self.at += 1
         parts: list[str] = []
         while True:

@@ -22,6 +22,7 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^<>\"{}|\\^`]+")
+_SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 _LABEL = re.compile(r"[A-Za-z0-9\x80-\U0010ffff-]+")
 
 
@@ -180,7 +181,7 @@ def is_uuid(text: str) -> bool:
 
 
 def _has_space_or_control(text: str) -> bool:
-    return any(char.isspace() or char < " " or "\x7f" <= char <= "\x9f" for char in text)
+    return _SPACE_OR_CONTROL.search(text) is not None
 
 
 def is_email(text: str) -> bool:
