@@ -98,9 +98,10 @@ class PatientProcessor:
 
     @staticmethod
     def _refuse_system(error: BaseException) -> None:
-        """Raise what no record can be blamed for: an error of ours, a signal, the interpreter's end."""
+        """Raise what no record can be blamed for: an error of a system or of an operator, a signal, the interpreter's end."""
         panic = type(error).__name__ == "PanicException"  # a panic of the kernel: not an Exception in Python's eyes
-        if isinstance(error, FrazilError) or (not isinstance(error, Exception) and not panic):
+        of_system = isinstance(error, FrazilError) and type(error) is not FrazilError  # the plain one: this batch cannot be judged
+        if of_system or (not isinstance(error, Exception) and not panic):
             raise error
 
 
