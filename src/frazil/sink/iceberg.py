@@ -35,12 +35,13 @@ class LandedFiles:
 class IcebergSink:
     """`raw_<contract>` as a sink. Any number of them, in any number of processes, may land to one table.
 
-    Nothing is kept between calls: who is right is decided by the swap alone.
+    No state of the flow is kept between calls: who is right is decided by the swap alone.
     """
 
     def __init__(self, lake: Lake, contract: Contract) -> None:
         self.lake = lake
         self.contract = contract
+        self._fits: tuple[object, int] | None = None  # table and schema known to have the contract's columns
 
     def head(self) -> Head:
         """The current version of the table, which is created when it is not there.
@@ -81,7 +82,7 @@ class IcebergSink:
         table = self._table(head)
         if decision.replay is not None and not decision.rows.num_rows and not decision.duplicates.num_rows:
             return _nothing(decision, head, table)
-        table = evolved(self.lake, table, self.contract)
+        table = self._evolved(table)
         planned = head.sequence + 1
         with answering("files cannot be written", table=table.name()[-1]):
             added = self._write_rows(table, decision, planned)
@@ -100,6 +101,13 @@ class IcebergSink:
             committed_at=datetime.fromtimestamp(landed.snapshot.timestamp_ms / 1000, UTC),
             handle=LandedFiles(landed, added),
         )
+
+    def _evolved(self, table: Table) -> Table:
+        """The version that has the contract's columns; looked at once per schema of the table."""
+        if self._fits != (table.metadata.table_uuid, table.metadata.current_schema_id):
+            table = evolved(self.lake, table, self.contract)
+            self._fits = (table.metadata.table_uuid, table.metadata.current_schema_id)
+        return table
 
     def _table(self, head: Head) -> Table:
         table = head.handle

@@ -27,7 +27,7 @@ from frazil.contract.derive import arrow_schema, partition_field
 from frazil.errors import CommitConflict, Corrupt
 from frazil.sink import Commit, Decision, Head
 from frazil.sink.compare import equal_content, like
-from frazil.sink.decide import Fates, Matches, column, column_of, content_columns, decided, joined, key_columns, places
+from frazil.sink.decide import Fates, Matches, column, column_of, content_columns, decided, joined, key_columns, places, plain
 from frazil.sink.iceberg import LandedFiles, local_path
 from frazil.table.catalog import Lake, answering
 
@@ -276,15 +276,13 @@ class TableKeys:
 
 def _at_or_before(good: pa.RecordBatch, head: Head) -> pa.RecordBatch:
     """Rows that do not lie after the head's position."""
-    if not good.num_rows:
-        return good
-    groups = pa.Table.from_batches([good.select(OF_PLACE)]).group_by(["_log", "_partition"]).aggregate([("_offset", "min")])
+    offsets = good.column("_offset")
     old = pa.repeat(pa.scalar(False), good.num_rows)
-    for group in groups.to_pylist():
-        last = head.position.last(group["_log"], group["_partition"])
-        if last is not None and group["_offset_min"] <= last:
-            here = pc.and_(pc.equal(good.column("_log"), group["_log"]), pc.equal(good.column("_partition"), group["_partition"]))
-            old = pc.or_(old, pc.and_(here, pc.less_equal(good.column("_offset"), last)))
+    for log, partition in itertools.product(*(pc.unique(plain(good.column(name))).to_pylist() for name in OF_PLACE[:2])):
+        last = head.position.last(log, partition)
+        if last is not None and pc.min(offsets).as_py() <= last:
+            here = pc.and_(pc.equal(good.column("_log"), log), pc.equal(good.column("_partition"), partition))
+            old = pc.or_(old, pc.and_(here, pc.less_equal(offsets, last)))
     return good.filter(old)
 
 

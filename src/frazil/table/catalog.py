@@ -35,6 +35,8 @@ STORAGE_FAULTS = ("parquet.no_space", "parquet.not_found", "parquet.exists", "pa
 
 BUSY_MS = 10_000
 OPEN_ATTEMPTS = 5
+MANIFEST_BYTES = 256 * 1024
+"""A manifest this large is not merged again: else every twentieth commit would rewrite the list of all files."""
 
 
 def _fields(*columns: tuple[int, str, Any, bool]) -> list[NestedField]:
@@ -217,6 +219,7 @@ class Lake:
             "write.metadata.previous-versions-max": "5",
             "commit.manifest-merge.enabled": "true",
             "commit.manifest.min-count-to-merge": "20",
+            "commit.manifest.target-size-bytes": str(MANIFEST_BYTES),
             "commit.retry.num-retries": "0",
         }
 
