@@ -25,6 +25,7 @@ from frazil.batch import Batch, Place, Position
 from frazil.contract import Contract, Field
 from frazil.errors import CommitConflict, FrazilError, OffsetExpired, Unavailable
 from frazil.log import Record
+from frazil.log.embedded import EmbeddedReader, EmbeddedRetention, EmbeddedWriter
 from frazil.log.memory import MemoryLog
 from frazil.process.python import PythonProcessor
 from frazil.settings import Settings
@@ -194,6 +195,22 @@ class TouchedLog:
         return self.inner.read(after=after, limit=limit, wait=wait)
 
 
+class DiskLog:
+    """The embedded log as one object: its writer, a reader and its retention. One partition."""
+
+    def __init__(self, directory: Path) -> None:
+        self.writer, self.reader = EmbeddedWriter(directory, min_free_bytes=0), EmbeddedReader(directory)
+        self.retention = EmbeddedRetention(directory)
+
+    def __getattr__(self, name: str) -> Any:
+        owner = {"append": self.writer, "roll": self.writer, "unlink": self.retention}.get(name, self.reader)
+        return getattr(owner, name)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+
+
 # ---------------------------------------------------------------- the world
 
 
@@ -248,6 +265,7 @@ class World:
         self.raw = f"raw_{THINGS.name}"
 
     def close(self) -> None:
+        self.log.close()
         self.lake.close()
 
     def keys(self, number: int = 0) -> TableKeys:

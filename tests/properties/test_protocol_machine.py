@@ -21,9 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from frazil.errors import CommitConflict, Unavailable
 from frazil.table import commit
 from tests.laws import Laws, lineage, rows_of
-from tests.world import Actor, World, mended, thing
+from tests.world import Actor, DiskLog, World, mended, thing
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
 STEPS = 30
 WEIGHTS = {
     "send": 3, "pump": 6, "replay": 4, "undo": 2, "discard": 1, "rewind": 2, "adopt": 2, "compact": 1, "expire": 1, "retain": 1,
@@ -35,14 +35,17 @@ values = st.one_of(st.none(), *(st.builds(thing, st.sampled_from(keys), small) f
 
 
 class Protocol(RuleBasedStateMachine):
-    """What the model's machine draws, done by the real thing."""
+    """What the model's machine draws, done by the real thing. Two partitions with gaps in memory, or one on disk."""
+
+    on_disk = False
 
     def __init__(self) -> None:
         super().__init__()
         self._wait = commit.FIRST_WAIT_S
         commit.FIRST_WAIT_S = 0.0
         self.place = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.place.name))
+        root = Path(self.place.name)
+        self.world = World(root, log=DiskLog(root / "log") if self.on_disk else None)
         self.laws = Laws(self.world)
         self.actors: list[Actor] = []
 
@@ -60,7 +63,7 @@ class Protocol(RuleBasedStateMachine):
 
     def send(self, draw: Any) -> None:
         self.world.send(*draw(st.lists(values, min_size=1, max_size=4)), partition=draw(st.integers(0, 1)))
-        if draw(st.sampled_from([False, False, True])):
+        if not self.on_disk and draw(st.sampled_from([False, False, True])):
             self.world.log.skip(1, partition=str(draw(st.integers(0, 1))))
 
     def change_contract(self, draw: Any) -> None:
@@ -187,9 +190,18 @@ class Protocol(RuleBasedStateMachine):
             self.place.cleanup()
 
 
-Protocol.TestCase.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
+class ProtocolOnDisk(Protocol):
+    """The same on the embedded log."""
+
+    on_disk = True
+
+
+def _settings(examples: int) -> settings:
+    return settings(max_examples=examples, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+Protocol.TestCase.settings = _settings(EXAMPLES)
+ProtocolOnDisk.TestCase.settings = _settings(max(1, EXAMPLES // 3))
 
 
 @pytest.mark.prop(3)
@@ -197,3 +209,8 @@ Protocol.TestCase.settings = settings(
 @pytest.mark.prop(42)
 class TestProtocol(Protocol.TestCase):  # type: ignore[misc,valid-type]
     """Property 3: a job only moves forward; 15: positions survive; 42: every commit is in the audit log."""
+
+
+@pytest.mark.prop(15)
+class TestProtocolOnDisk(ProtocolOnDisk.TestCase):  # type: ignore[misc,valid-type]
+    """Property 15 on the embedded log."""

@@ -20,7 +20,7 @@ from frazil.table import commit, files
 from frazil.table import rewind as rewinds
 from frazil.table.commit import Change, swap
 from tests.laws import Laws
-from tests.world import BEGIN, Actor, World, key_to, mended, thing
+from tests.world import BEGIN, Actor, DiskLog, World, key_to, mended, thing
 
 Scenario = Callable[[World, Laws], None]
 SCENARIOS: dict[str, Scenario] = {}
@@ -589,6 +589,26 @@ def retention_keeps_what_is_pending(world: World, laws: Laws) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name: str, ground: tuple[World, Laws]) -> None:
     SCENARIOS[name](*ground)
+
+
+ON_DISK = (
+    "two_pumps_race",
+    "the_answer_of_a_landed_commit_is_lost",
+    "a_killed_pump_leaves_nothing_half_done",
+    "a_contract_changes_between_kill_and_restart",
+    "other_cuts_give_the_same_tables",
+    "a_rewind_takes_letters_back_and_records_land_again",
+    "a_replay_races_two_pumps",
+    "nothing_below_the_floor_is_rewound_to",
+    "retention_keeps_what_is_pending",
+)
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_scenario_on_the_embedded_log(name: str, tmp_path: Path) -> None:
+    world = World(tmp_path, log=DiskLog(tmp_path / "log"))
+    SCENARIOS[name](world, Laws(world))
+    world.close()
 
 
 # ---------------------------------------------------------------- where an operator has to look
