@@ -10,15 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import data_processor_rs as kernel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.batch import RAW, Batch, Position, Span
+from frazil.contract.load import load_directory
 from frazil.errors import Corrupt, OffsetExpired
 from frazil.log import Appended, IdempotencyKey, IdempotencyMismatch, LogReader, LogWriter, Record, Retention
 from frazil.log.embedded import EmbeddedReader, EmbeddedRetention, EmbeddedWriter
 from frazil.log.memory import MemoryLog
+from tests.shared import ROOT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KINDS = ["memory", "memory with three partitions", "embedded"]
@@ -202,6 +205,22 @@ def test_a_gap_is_progress() -> None:
     assert (len(empty), [(span.first, span.last) for span in empty.spans]) == (0, [(7, 7)])
     assert memory.lag(position) == 0
     assert memory.read(after=position.after(empty.spans), limit=10) is None
+
+
+@pytest.mark.prop(2)
+def test_an_admitted_body_is_stored_as_it_came(log: Log) -> None:
+    contract = next(iter(load_directory(ROOT / "shop" / "contracts").values()))
+    body = b'{"a": 1}\n\n  not json\t\n{"b": "\xc3\xa9", "b": 2}\r\n' + b'{"c": "' + b"x" * 100_000 + b'"}'
+    for kind in ("ndjson", "json"):
+        admission = kernel.admit(
+            kernel.Plan(contract.plan), body if kind == "ndjson" else b'[{"a":1}, [], 7.50]', format=kind, received_at_us=0
+        )
+        appended = log.writer.append(admission, request=6, received_at=NOW, format=kind)
+        assert sum(span.last - span.first + 1 for span in appended.spans) == len(admission) > 2
+        rows = [row for row in log.rows() if row["source"]["format"] == kind]
+        assert [row["value"] for row in rows] == admission.records()
+        assert [row["source"]["line"] for row in rows] == [admission.line(index) for index in range(len(admission))]
+        assert all(row["value"] in body or kind == "json" for row in rows)
 
 
 def test_lag_counts_the_records_after_a_position(log: Log) -> None:
