@@ -4,7 +4,6 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use data_processor_core::log::{Appended, Encoded, Encoder, Idempotency, Options, Reader, RecordRef, Writer, spell_check};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -159,8 +158,6 @@ impl EmbeddedLogReader {
         limit: usize,
         max_bytes: usize,
     ) -> PyResult<Option<(Rows, String)>> {
-        let check = check.map(|text| u32::from_str_radix(text, 16)).transpose();
-        let check = check.map_err(|_| PyValueError::new_err("a check is eight hex digits"))?;
         let found = py.detach(|| self.0.read(after, check, limit, max_bytes)).map_err(|error| to_python(py, error))?;
         Ok(found.map(|(rows, check)| (Rows(rows), spell_check(check))))
     }

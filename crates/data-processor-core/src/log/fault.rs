@@ -32,6 +32,13 @@ pub(crate) fn queue_full(queued: usize, limit: usize) -> Error {
         .int("retry_after", 1)
 }
 
+pub(crate) fn too_large(path: &Path, limit: usize) -> Error {
+    Error::new(ErrorKind::Body, "log.record_too_large", format!("the log takes records of at most {limit} bytes"))
+        .hint("nothing was stored; send the record in parts")
+        .text("path", path.display().to_string())
+        .int("limit_bytes", limit as i64)
+}
+
 pub(crate) fn write_failed(path: &Path, cause: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::LogUnavailable, "log.write_failed", format!("the log could not be written: {cause}"))
         .hint("look at the disk (dmesg), then restart; what was acknowledged is kept")

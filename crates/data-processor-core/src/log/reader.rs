@@ -83,7 +83,7 @@ impl Reader {
     ///
     /// Ends after `limit` rows or the row that reaches `max_bytes`. With `check` the record at `after` must be the
     /// one that has it, while the log still holds it.
-    pub fn read(&self, after: i64, check: Option<u32>, limit: usize, max_bytes: usize) -> Result<Option<(RecordBatch, u32)>> {
+    pub fn read(&self, after: i64, check: Option<&str>, limit: usize, max_bytes: usize) -> Result<Option<(RecordBatch, u32)>> {
         let mut state = self.state()?;
         self.directory.still_ours()?;
         // Before the segments are looked at: what is acknowledged now must be in them.
@@ -92,7 +92,7 @@ impl Reader {
             self.compare(&mut state, after, check)?;
         }
         let mut rows = RawRows::default();
-        let mut want = Want { next: after + 1, from_oldest: after < 0, limit, max_bytes: max_bytes.min(1 << 30) };
+        let mut want = Want { next: after + 1, from_oldest: after < 0, limit: limit.max(1), max_bytes: max_bytes.min(1 << 30) };
         self.fill(&mut state, &mut rows, &mut want, acknowledged)?;
         if rows.is_empty() {
             return Ok(None);
@@ -238,12 +238,13 @@ impl Reader {
         Ok(Scan::End { last, sealed: sealed.is_some() })
     }
 
-    fn compare(&self, state: &mut State, offset: i64, check: u32) -> Result<()> {
-        if state.segment.as_ref().is_some_and(Segment::in_place) && state.seen == Some((offset, check)) {
+    fn compare(&self, state: &mut State, offset: i64, check: &str) -> Result<()> {
+        let seen = state.seen.filter(|(at, _)| *at == offset).is_some_and(|(_, seen)| super::spell_check(seen) == check);
+        if seen && state.segment.as_ref().is_some_and(Segment::in_place) {
             return Ok(());
         }
         match self.check_at(state, offset)? {
-            Some(found) if found != check => Err(changed(&self.directory.path, offset, check, found)),
+            Some(found) if super::spell_check(found) != check => Err(changed(&self.directory.path, offset, check, found)),
             _ => Ok(()), // not held any more: whether that is in order is the read's to say
         }
     }
@@ -328,11 +329,11 @@ fn expired(wanted: i64, oldest: i64) -> Error {
     .int("oldest", oldest)
 }
 
-fn changed(path: &Path, offset: i64, expected: u32, found: u32) -> Error {
+fn changed(path: &Path, offset: i64, expected: &str, found: u32) -> Error {
     Error::new(ErrorKind::LogCorrupt, "log.record_changed", format!("the record at offset {offset} is not the one that was read"))
         .hint("the log was restored or rewritten: put the right one back, or move on with `frazil log switch`")
         .text("path", path.display().to_string())
         .int("offset", offset)
-        .text("expected", super::spell_check(expected))
+        .text("expected", expected)
         .text("found", super::spell_check(found))
 }

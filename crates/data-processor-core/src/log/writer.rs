@@ -22,6 +22,9 @@ const DAY_US: i64 = 24 * 3600 * 1_000_000;
 /// The write-ahead log of a live segment holds a page per commit: small commits fill it long before the records do.
 const WAL_FACTOR: u64 = 8;
 
+/// A record is a row of its own at most; SQLite holds no more than 1 GB in one.
+const RECORD_BYTES: usize = 512 << 20;
+
 /// Sizes of a writer.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -196,6 +199,9 @@ impl Writer {
         let shared = &self.shared;
         if let Some(failure) = shared.failure.get() {
             return Err(failure.clone());
+        }
+        if encoded.runs.iter().any(|run| run.bytes.len() > RECORD_BYTES) {
+            return Err(fault::too_large(&shared.directory.path, RECORD_BYTES));
         }
         let (size, limit) = (encoded.size(), shared.options.queue_bytes);
         let queued = shared.queued.fetch_add(size, Ordering::AcqRel);
