@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from frazil.batch import Batch, Place
+from frazil.errors import CommitConflict, Corrupt, OffsetExpired
 from frazil.log import LogReader
 from frazil.process import Processor
-from frazil.sink import Commit, DeadLetters, KeyIndex, Sink
+from frazil.sink import Commit, DeadLetters, Head, KeyIndex, Sink
 
 Mend = Callable[[Batch], Batch]
 """Repairs the bytes of dead letters; places stay as they are."""
@@ -22,7 +23,7 @@ def pump(log: LogReader, process: Processor, keys: KeyIndex, sink: Sink, *, limi
         OffsetExpired, Corrupt: An operator has to look.
     """
     head = sink.head()  # one version of the table: position and keys belong to it
-    raw = log.read(after=head.position, limit=limit)
+    raw = _read(log, head, sink, limit)
     if raw is None:
         return None
     decision = keys.decide(process(raw), head)  # law: rows + dead + duplicates == raw
@@ -40,3 +41,13 @@ def replay(
     commit = sink.append(keys.decide(process(mend(found)), head).replayed(id), head)
     keys.advance(head, commit)
     return commit
+
+
+def _read(log: LogReader, head: Head, sink: Sink, limit: int) -> Batch | None:
+    """The next records. Before stopping, look again: others may have moved on, and the log was unlinked behind them."""
+    try:
+        return log.read(after=head.position, limit=limit)
+    except (OffsetExpired, Corrupt) as stop:
+        if sink.head().version == head.version:
+            raise
+        raise CommitConflict("the table moved on while the log was read", hint="read the head again") from stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frazil.batch import Place
+from frazil.batch import Batch, Place, Position
 from frazil.contract import Contract
-from frazil.errors import CommitConflict, Corrupt
+from frazil.errors import CommitConflict, Corrupt, OffsetExpired
 from frazil.flow import pump
 from frazil.sink import Decision, Head, KeyIndex, Sink
 from frazil.sink.memory import MemoryKeys, MemorySink
@@ -247,6 +248,26 @@ def test_another_sinks_head_is_refused(make: Callable[..., Ground]) -> None:
     with pytest.raises(Corrupt) as stop:
         ground.sink.append(decision(ground, [event(1)]), foreign)
     assert stop.value.code == "sink.foreign_head"
+
+
+class ExpiredLog(ListLog):
+    """A log whose records were unlinked; `meanwhile` happens while it is read."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def read(self, *, after: Position, limit: int, wait: timedelta = timedelta()) -> Batch | None:
+        self.meanwhile()
+        raise OffsetExpired("gone")
+
+
+def test_before_stopping_the_pump_looks_again(make: Callable[..., Ground]) -> None:
+    ground = make()
+    log = ExpiredLog()
+    with pytest.raises(OffsetExpired):
+        pump(log, Judge(), ground.new_keys(), ground.sink)
+    log.meanwhile = lambda: ground.sink.append(decision(ground, [event(1)]), ground.sink.head())
+    with pytest.raises(CommitConflict):
+        pump(log, Judge(), ground.new_keys(), ground.sink)
 
 
 # ---------------------------------------------------------------- the cut changes nothing

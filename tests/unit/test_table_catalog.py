@@ -96,6 +96,15 @@ def test_an_unknown_table_is_none(tmp_path: Path) -> None:
     assert open_lake(tmp_path).find("raw_nothing") is None
 
 
+def test_metadata_that_is_cut_stops(tmp_path: Path) -> None:
+    table = open_lake(tmp_path).raw(ORDERS)
+    file = Path(table.metadata_location.removeprefix("file://"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(Corrupt) as stop:
+        open_lake(tmp_path).raw(ORDERS)
+    assert stop.value.code == "table.unreadable"
+
+
 # ---------------------------------------------------------------- a reader without Frazil
 
 TEXT_KEY = Contract(

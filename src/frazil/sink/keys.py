@@ -27,7 +27,7 @@ from frazil.contract.derive import arrow_schema, partition_field
 from frazil.errors import CommitConflict, Corrupt
 from frazil.sink import Commit, Decision, Head
 from frazil.sink.compare import equal_content, like
-from frazil.sink.decide import Fates, Matches, column, column_of, content_columns, decided, joined, key_columns, places, plain
+from frazil.sink.decide import Fates, Matches, column, column_of, content_columns, decided, joined, key_columns, place_list, places, plain
 from frazil.sink.iceberg import LandedFiles, local_path
 from frazil.table.catalog import Lake, answering
 
@@ -72,6 +72,7 @@ class TableKeys:
         self._tags = itertools.count()
         self._cache = kernel.KeyCache()
         self._version: int | None = None
+        self._source: str | None = None  # the column whose day partitions the table
         self._files: dict[str, KeyFile] = {}
         self._covered: dict[int, KeyFile] = {}
 
@@ -120,7 +121,8 @@ class TableKeys:
 
     def _reflect(self, table: Table) -> None:
         """Bring the list of live files to this version of the table; forget keys of files that are not live any more."""
-        version = table.metadata.current_snapshot_id or 0
+        fields, version = table.spec().fields, table.metadata.current_snapshot_id or 0
+        self._source = table.schema().find_column_name(fields[0].source_id) if fields else None
         if version == self._version:
             return
         snapshot = table.current_snapshot()
@@ -219,7 +221,7 @@ class TableKeys:
     def _days(self, good: pa.RecordBatch) -> set[int] | None:
         """Partitions that can hold the batch's keys: those of its event times. None: any, as the key does not fix the time."""
         event_time = self.contract.event_time
-        if event_time is None or partition_field(self.contract) != column_of(event_time):
+        if event_time is None or not column_of(event_time) == partition_field(self.contract) == self._source:
             return None
         days = pc.unique(column(good, column_of(event_time)).cast(pa.date32())).cast(pa.int32())
         return set(days.to_pylist())
@@ -243,16 +245,16 @@ class TableKeys:
         old = _at_or_before(good.rows, head)
         if not len(old):
             return
-        mine, offsets = places(old), old.column("_offset")
+        mine, offsets = set(place_list(places(old))), old.column("_offset")
         low, high = (pc.min(offsets).as_py(), pc.max(offsets).as_py())
         for file in self._files.values():
             if file.offsets is None or not (file.offsets[1] < low or high < file.offsets[0]):
-                found = set(map(str, places(self._read(file, OF_PLACE)).to_pylist())) & set(map(str, mine.to_pylist()))
+                found = mine & set(place_list(places(self._read(file, OF_PLACE))))
                 if found:
                     raise CommitConflict(
                         f"{len(found)} record(s) have landed from their place already",
                         hint="the letters were read at another head: read them again",
-                        first=min(found),
+                        first=str(min(found)),
                     )
 
     # ---------------------------------------------------------------- files

@@ -11,7 +11,14 @@ from typing import Any
 import data_processor_rs as kernel
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, RESTError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    RESTError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -110,6 +117,9 @@ def answering(what: str, **context: object) -> Iterator[None]:
         raise
     except (OSError, SQLAlchemyError, RESTError) as error:
         raise _unavailable(f"{what}: {type(error).__name__}: {error}", context) from error
+    except ValidationError as error:  # metadata that is no table's: cut, or written by another format version
+        hint = "the table's metadata file is damaged or newer than this Frazil: restore it from a backup"
+        raise Corrupt(f"{what}: {error}", code="table.unreadable", hint=hint, **context) from error
     except kernel.ParquetFault as error:
         if error.code in STORAGE_FAULTS:
             raise _unavailable(f"{what}: {error}", {**error.context, **context}) from error
