@@ -228,12 +228,10 @@ class Laws:
         rows, aside = {}, []
         most = max(int(field.maximum or 0) for field in CONTRACTS[new.markers.contract or ""].fields if field.name == "n")
         for place in batch:
-            value = self.world.sent[place][0]
-            if value is None:
+            said = _said(self.world.sent[place][0])
+            if said is None:
                 aside.append((place, "parse", None))
-                continue
-            said = json.loads(value)
-            if said["n"] > most:
+            elif not isinstance(said["n"], int) or said["n"] > most:
                 aside.append((place, "validate", None))
             elif said["k"] not in keys:
                 keys[said["k"]] = (said["n"], place)
@@ -257,6 +255,15 @@ def _told(letter: Row) -> tuple[object, ...]:
         place_of(letter), letter["stage"], letter["value"], letter["_replay"], letter["_commit"], letter["_request"],
         None if first is None else Place(**first), json.dumps(letter["violations"]),
     )  # fmt: skip
+
+
+def _said(value: bytes | None) -> Row | None:
+    """A record as JSON, None when it is none."""
+    try:
+        said: Row | None = None if value is None else json.loads(value)
+    except ValueError:
+        return None
+    return said
 
 
 def _standing(place: Place, rows: dict[Place, Row], letters: dict[Place, Row]) -> str:

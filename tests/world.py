@@ -348,6 +348,9 @@ class World:
     def expire(self, keep: int = 1) -> maintenance.Expired:
         return maintenance.expire(self.lake, self.raw, keep=keep, hourly_for=timedelta())
 
+    def expire_letters(self) -> maintenance.Expired:
+        return maintenance.expire(self.lake, "dead_letters", keep=1, hourly_for=timedelta())
+
     def retain(self, requests: int = 0) -> retention.Retained:
         """Delete what was received with or before the last but so many requests."""
         now = BEGIN + timedelta(hours=5 * (self.requests - requests), seconds=1)

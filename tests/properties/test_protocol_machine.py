@@ -23,7 +23,7 @@ from frazil.table import commit
 from tests.laws import Laws, lineage, rows_of
 from tests.world import Actor, DiskLog, World, mended, thing
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "16"))
 STEPS = 30
 WEIGHTS = {
     "send": 3, "pump": 6, "replay": 4, "undo": 2, "discard": 1, "rewind": 2, "adopt": 2, "compact": 1, "expire": 1, "retain": 1,
