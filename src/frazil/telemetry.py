@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 registry = CollectorRegistry()
 """Every metric of this process; the API serves it at `/metrics`."""
+
+
+class _Steady:
+    """A stream whose failure stops nobody: what cannot be logged on a full disk or a closed pipe must still be answered."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure(style: Literal["json", "console"] | None = None, level: str = "info") -> None:
@@ -26,7 +43,7 @@ def configure(style: Literal["json", "console"] | None = None, level: str = "inf
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Steady(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
