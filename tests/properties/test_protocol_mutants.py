@@ -13,7 +13,7 @@ from pyiceberg.table.update import SetSnapshotRefUpdate
 
 from frazil.batch import Batch, Position, Span
 from frazil.errors import FrazilError
-from frazil.sink import dead_letters, iceberg, repair
+from frazil.sink import books, dead_letters, iceberg, repair
 from frazil.sink.keys import TableKeys
 from frazil.table import commit, maintenance, retention
 from frazil.table import rewind as rewinds
@@ -144,6 +144,15 @@ def compaction_keeps_the_small_files(lake: Any, table: Any, small: Any) -> int:
     return 1
 
 
+def nothing(*_: Any) -> tuple[()]:
+    return ()
+
+
+def what_the_tables_hold(reader: Any, since: Any) -> Any:
+    """As if the log held what the tables show."""
+    return {"0": ((1, 2),)}, {"0": 1}
+
+
 MUTANTS: dict[str, tuple[Any, str, Any, str]] = {
     "dedupe on an old head": (TableKeys, "_reflect", stale_keys, "a_cache_of_an_old_head_decides_nothing"),
     "rebuild though rows were added": (commit, "only_maintenance", everything_is_maintenance, "a_pump_is_not_rebuilt_over_another_pump"),
@@ -165,6 +174,10 @@ MUTANTS: dict[str, tuple[Any, str, Any, str]] = {
     "decide out of offset order": (TableKeys, "decide", decide_backwards, "records_are_decided_in_the_order_of_offsets"),
     "cache advanced over another head": (TableKeys, "advance", advance_over_another_head, "a_shared_cache_never_mixes_two_heads"),
     "rewind names maintenance": (rewinds, "settled", targets_own_number, "a_rewind_after_maintenance_takes_back_the_right_letters"),
+    "books overlook doubled rows": (books, "repeated", nothing, "missing_doubled_and_miscounted_records_are_named"),
+    "books overlook lost duplicates": (books, "_orphaned", nothing, "missing_doubled_and_miscounted_records_are_named"),
+    "books believe the totals": (books, "_differences", nothing, "missing_doubled_and_miscounted_records_are_named"),
+    "books infer what is missing": (books, "_read_log", what_the_tables_hold, "missing_doubled_and_miscounted_records_are_named"),
     "compaction keeps the small files": (maintenance, "_joined", compaction_keeps_the_small_files, "maintenance_sets_nothing_aside"),
 }
 
