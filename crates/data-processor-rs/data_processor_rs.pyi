@@ -112,6 +112,7 @@ class ValidationError:
     message: str
     hint: str
     value: object
+    def as_dict(self) -> dict[str, Any]: ...
 
 Event = Events
 TransformedEvent = Rows

@@ -28,8 +28,22 @@ fn wrong(field: &FieldText, message: impl Into<String>) -> Error {
 
 /// Compiles the JSON spelling of a plan.
 pub fn compile(text: &str) -> Result<Plan> {
-    let spelled: PlanText = serde_json::from_str(text).map_err(|error| invalid(format!("not a plan: {error}")))?;
-    let mut plan = empty(&spelled);
+    compile_spelled(text, &read(text)?)
+}
+
+/// Compiles the types of a plan without the rules of their values.
+pub fn compile_types(text: &str) -> Result<Plan> {
+    let mut spelled = read(text)?;
+    spelled.fields.iter_mut().for_each(FieldText::relax);
+    compile_spelled(text, &spelled)
+}
+
+fn read(text: &str) -> Result<PlanText> {
+    serde_json::from_str(text).map_err(|error| invalid(format!("not a plan: {error}")))
+}
+
+fn compile_spelled(text: &str, spelled: &PlanText) -> Result<Plan> {
+    let mut plan = empty(text, spelled);
     plan.nodes.push(Node::new(Vec::new(), None));
     let fields = members(&mut plan, &spelled.fields, Above { required: true, array: false, level: 1 })?;
     plan.nodes[0] = Node::new(fields, Some(String::new()));
@@ -41,7 +55,7 @@ pub fn compile(text: &str) -> Result<Plan> {
     Ok(plan)
 }
 
-fn empty(spelled: &PlanText) -> Plan {
+fn empty(text: &str, spelled: &PlanText) -> Plan {
     Plan {
         name: spelled.contract.clone(),
         version: spelled.version.clone(),
@@ -69,6 +83,8 @@ fn empty(spelled: &PlanText) -> Plan {
         jsons: 0,
         fast: false,
         spare: Default::default(),
+        text: text.to_string(),
+        typed: Default::default(),
     }
 }
 

@@ -12,6 +12,8 @@ pub use compile::GENERIC;
 pub use field::{Field, Kind, Node};
 pub use rules::{ArrayRule, Bounds, DecimalRule, IntegerRule, NumberRule, TextFormat, TextRule, TimestampRule};
 
+use std::sync::{Arc, OnceLock};
+
 use crate::error::Result;
 
 /// What happens to members that the contract does not name.
@@ -83,6 +85,9 @@ pub struct Plan {
     pub fast: bool,
     /// Columns that calls hand on.
     pub(crate) spare: crate::process::Spare,
+    /// The JSON spelling it was compiled from.
+    text: String,
+    typed: OnceLock<Arc<Plan>>,
 }
 
 impl Plan {
@@ -96,6 +101,15 @@ impl Plan {
     /// The generic event contract, which applies where none is named.
     pub fn generic() -> Plan {
         compile::compile(GENERIC).expect("the shipped plan compiles; a test holds it to that")
+    }
+
+    /// This plan with types only: no ranges, enums, lengths, patterns, formats of text or numbers of items.
+    pub fn typed(&self) -> Result<Arc<Plan>> {
+        if let Some(typed) = self.typed.get() {
+            return Ok(Arc::clone(typed));
+        }
+        let typed = Arc::new(compile::compile_types(&self.text)?);
+        Ok(Arc::clone(self.typed.get_or_init(|| typed)))
     }
 
     /// The record itself.

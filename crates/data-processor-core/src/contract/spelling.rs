@@ -80,3 +80,13 @@ pub struct FieldText {
     pub fields: Vec<FieldText>,
     pub items: Option<Box<FieldText>>,
 }
+
+impl FieldText {
+    /// Drops every rule of values; types, times and what is required stay.
+    pub fn relax(&mut self) {
+        (self.allowed, self.pattern, self.format) = (None, None, None);
+        (self.min_length, self.max_length, self.min_items, self.max_items) = (None, None, None, None);
+        (self.minimum, self.maximum, self.exclusive_minimum, self.exclusive_maximum) = (None, None, false, false);
+        self.fields.iter_mut().chain(self.items.as_deref_mut()).for_each(FieldText::relax);
+    }
+}

@@ -4,8 +4,11 @@
 //! road (`slow`, `leaf`: every violation). `judge` chooses; `rows` and `letters` make Arrow of the outcome.
 
 pub mod admit;
+pub mod body;
+mod check;
 mod columns;
 pub mod dedupe;
+pub mod events;
 mod fast;
 pub mod format;
 mod intern;

@@ -1,5 +1,8 @@
 //! Bindings of `data_processor_core::process`.
 
+mod body;
+pub mod events;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -134,5 +137,16 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Plan>()?;
     module.add_class::<Admission>()?;
     module.add_function(wrap_pyfunction!(process, module)?)?;
-    module.add_function(wrap_pyfunction!(admit_body, module)?)
+    module.add_class::<body::BodyDecoder>()?;
+    module.add_class::<events::Events>()?;
+    module.add_class::<events::ValidationError>()?;
+    // The founding names of the same things.
+    module.add("Event", module.getattr("Events")?)?;
+    module.add("TransformedEvent", module.py().get_type::<Rows>())?;
+    module.add("Schema", module.getattr("Plan")?)?;
+    module.add_function(wrap_pyfunction!(admit_body, module)?)?;
+    module.add_function(wrap_pyfunction!(events::parse_events, module)?)?;
+    module.add_function(wrap_pyfunction!(events::parse_json, module)?)?;
+    module.add_function(wrap_pyfunction!(events::validate_schema, module)?)?;
+    module.add_function(wrap_pyfunction!(events::transform_batch, module)?)
 }

@@ -1,0 +1,71 @@
+//! Rules of typed columns, column by column: text rules once per distinct text, ranges over whole vectors.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, StringArray};
+use arrow_schema::DataType;
+
+use crate::contract::{Kind, Plan, TextRule};
+
+/// Marks the rows of typed columns that break, or may break, a rule of the plan. On a bound of a double the record's text decides.
+pub fn doubtful(plan: &Plan, columns: &[ArrayRef], rows: usize) -> Vec<bool> {
+    let mut marks = vec![false; rows];
+    for (field, column) in plan.record().fields.iter().zip(columns) {
+        mark(plan, field.kind, column, &mut marks);
+    }
+    marks
+}
+
+fn mark(plan: &Plan, kind: Kind, column: &ArrayRef, marks: &mut [bool]) {
+    match kind {
+        Kind::Text(leaf) if !plan.texts[leaf].is_free() => mark_text(&plan.texts[leaf], column, marks),
+        Kind::Integer(leaf) => mark_values::<Int64Type>(column, marks, |value| plan.integers[leaf].admits(value)),
+        Kind::Number(leaf) => mark_values::<Float64Type>(column, marks, |value| plan.numbers[leaf].surely_admits(value, false)),
+        Kind::Decimal(leaf) => mark_values::<Decimal128Type>(column, marks, |value| plan.decimals[leaf].admits(value)),
+        Kind::Object(number) => {
+            for (field, child) in plan.nodes[number].fields.iter().zip(column.as_struct().columns()) {
+                mark(plan, field.kind, child, marks);
+            }
+        }
+        Kind::Array(number) => mark_lists(plan, number, column, marks),
+        _ => {} // a type is all these have
+    }
+}
+
+fn mark_values<T: ArrowPrimitiveType>(column: &ArrayRef, marks: &mut [bool], admits: impl Fn(T::Native) -> bool) {
+    let column = column.as_primitive::<T>();
+    match column.nulls() {
+        None => marks.iter_mut().zip(column.values()).for_each(|(mark, value)| *mark |= !admits(*value)),
+        Some(nulls) => {
+            for (row, (mark, value)) in marks.iter_mut().zip(column.values()).enumerate() {
+                *mark |= nulls.is_valid(row) && !admits(*value);
+            }
+        }
+    }
+}
+
+fn mark_text(rule: &TextRule, column: &ArrayRef, marks: &mut [bool]) {
+    if matches!(column.data_type(), DataType::Dictionary(..)) {
+        let column = column.as_dictionary::<Int32Type>();
+        let texts: &StringArray = column.values().as_string();
+        let broken: Vec<bool> = texts.iter().map(|text| !rule.admits(text.unwrap_or_default().as_bytes())).collect();
+        for (row, (mark, code)) in marks.iter_mut().zip(column.keys().values()).enumerate() {
+            *mark |= column.is_valid(row) && broken[*code as usize];
+        }
+    } else {
+        let column: &StringArray = column.as_string();
+        for (mark, text) in marks.iter_mut().zip(column) {
+            *mark |= text.is_some_and(|text| !rule.admits(text.as_bytes()));
+        }
+    }
+}
+
+fn mark_lists(plan: &Plan, number: usize, column: &ArrayRef, marks: &mut [bool]) {
+    let (rule, column) = (&plan.arrays[number], column.as_list::<i32>());
+    let mut items = vec![false; column.values().len()];
+    mark(plan, rule.item.kind, column.values(), &mut items);
+    for (row, mark) in marks.iter_mut().enumerate().filter(|(row, _)| column.is_valid(*row)) {
+        let (start, end) = (column.value_offsets()[row] as usize, column.value_offsets()[row + 1] as usize);
+        *mark |= !rule.admits(end - start) || items[start..end].contains(&true);
+    }
+}

@@ -1,0 +1,190 @@
+//! The founding interface in steps of its own: parse, validate, transform. `process` does all three at once.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow_schema::{FieldRef, Schema};
+use arrow_select::filter::filter_record_batch;
+use bytes::Bytes;
+
+use super::admit::{Admission, Format, Indexed, admit};
+use super::judge::{Judge, Padded};
+use super::leaf::first_instant;
+use super::rows::contract_arrays;
+use super::slow::Refused;
+use super::time::{DAY_US, HOUR_US};
+use super::{arrow, check, guarded, in_blocks};
+use crate::batch::lineage_fields;
+use crate::contract::{Kind, Plan};
+use crate::error::Result;
+
+/// Parsed records: the typed columns of those that could be typed, and every violation found so far.
+pub struct Events {
+    /// The contract they were typed by.
+    pub plan: Arc<Plan>,
+    /// The contract's columns, one row per typed record.
+    pub rows: RecordBatch,
+    /// What parsing found: record rules, missing and wrong types, times, unknown and repeated members.
+    pub violations: Vec<Indexed>,
+    /// The records' bytes.
+    body: Bytes,
+    ranges: Vec<(u32, u32)>,
+    /// Record of each row.
+    records: Vec<u32>,
+    received_us: i64,
+}
+
+/// The generic event contract, compiled once.
+pub fn generic() -> Arc<Plan> {
+    static PLAN: OnceLock<Arc<Plan>> = OnceLock::new();
+    Arc::clone(PLAN.get_or_init(|| Arc::new(Plan::generic())))
+}
+
+/// The format of a JSON text: an array or one value is `json`, anything else one value per line.
+fn json_or_lines(body: &[u8]) -> Format {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let mut padded = Padded::default();
+    padded.load(body);
+    let mut limits = super::syntax::Limits { depth: usize::MAX, members: 0 };
+    let one = first == Some(&b'[') || super::syntax::whole_value(padded.bytes(), body.len(), &mut limits).is_ok();
+    if one { Format::Json } else { Format::Ndjson }
+}
+
+/// Parses a body into typed columns. Rules of range, enum, length, pattern and format of text are not applied yet.
+///
+/// `received_us` bounds event times. Errors: as [`admit`].
+pub fn parse(plan: Arc<Plan>, body: Bytes, format: Option<Format>, received_us: i64) -> Result<Events> {
+    let format = format.unwrap_or_else(|| json_or_lines(&body));
+    let typed = plan.typed()?;
+    let Admission { body, ranges, .. } = admit(&typed, body, format, received_us, 0)?;
+    guarded(|| {
+        let mut judge = Judge::new(&typed, ranges.len());
+        let (mut violations, mut records) = (Vec::new(), Vec::with_capacity(ranges.len()));
+        judge_ranges(&mut judge, &body, &ranges, received_us, |index, verdict| match verdict {
+            Ok(()) => records.push(index as u32),
+            Err((_, found)) => violations.extend(found.into_iter().map(|violation| Indexed { index, violation })),
+        });
+        let rows = judge.columns.rows;
+        let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&typed, &mut judge.columns).into_iter().unzip();
+        Ok(Events { plan: Arc::clone(&plan), rows: batch(fields, arrays, rows)?, violations, body, ranges, records, received_us })
+    })
+}
+
+fn batch(fields: Vec<FieldRef>, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(arrow)
+}
+
+fn judge_ranges(
+    judge: &mut Judge,
+    body: &[u8],
+    ranges: &[(u32, u32)],
+    received_us: i64,
+    mut say: impl FnMut(usize, std::result::Result<(), Refused>),
+) {
+    let range = |at: usize| (ranges[at].0 as usize, ranges[at].1 as usize);
+    let max_bytes = judge.max_bytes();
+    in_blocks(body, max_bytes, ranges.len(), range, &mut Padded::default(), |padded, index, from, to| {
+        say(index, judge.record(padded, from, to, received_us));
+    });
+}
+
+impl Events {
+    /// Records parsed, typed or not.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether nothing was parsed.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Records that could not be typed, or whose rows may break a rule: by column for typed ones, all under another plan.
+    fn doubtful(&self, plan: &Plan) -> Vec<u32> {
+        if plan.hash != self.plan.hash {
+            return (0..self.ranges.len() as u32).collect();
+        }
+        let marks = check::doubtful(plan, self.rows.columns(), self.rows.num_rows());
+        let mut sure = vec![false; self.ranges.len()];
+        for (record, mark) in self.records.iter().zip(marks) {
+            sure[*record as usize] = !mark;
+        }
+        (0..self.ranges.len() as u32).filter(|record| !sure[*record as usize]).collect()
+    }
+
+    /// Judges the doubtful records again by their text: every violation of each, in order of records.
+    fn violations_of(&self, plan: &Plan) -> Result<Vec<Indexed>> {
+        guarded(|| {
+            let doubtful = self.doubtful(plan);
+            let ranges: Vec<_> = doubtful.iter().map(|record| self.ranges[*record as usize]).collect();
+            let mut judge = Judge::new(plan, ranges.len());
+            let mut violations = Vec::new();
+            judge_ranges(&mut judge, &self.body, &ranges, self.received_us, |at, verdict| {
+                let index = doubtful[at] as usize;
+                let found = verdict.err().map(|(_, found)| found).unwrap_or_default();
+                violations.extend(found.into_iter().map(|violation| Indexed { index, violation }));
+            });
+            Ok(violations)
+        })
+    }
+}
+
+/// Every violation of every record, in order of records.
+pub fn validate(events: &Events, plan: &Plan) -> Result<Vec<Indexed>> {
+    events.violations_of(plan)
+}
+
+/// The valid rows with `event_date` and `event_hour` (UTC, of the event time; of parsing where a record has none).
+pub fn transform(events: &Events, plan: &Arc<Plan>) -> Result<RecordBatch> {
+    guarded(|| transformed(events, plan))
+}
+
+fn transformed(events: &Events, plan: &Arc<Plan>) -> Result<RecordBatch> {
+    if plan.hash != events.plan.hash {
+        let again = parse(Arc::clone(plan), events.body.clone(), Some(Format::Json), events.received_us);
+        let again = again.or_else(|_| parse(Arc::clone(plan), events.body.clone(), Some(Format::Ndjson), events.received_us))?;
+        return transform(&again, plan);
+    }
+    let broken: Vec<usize> = validate(events, plan)?.iter().map(|found| found.index).collect();
+    let good: Vec<bool> = events.records.iter().map(|record| broken.binary_search(&(*record as usize)).is_err()).collect();
+    let good = BooleanArray::from(good);
+    let rows = if broken.is_empty() { events.rows.clone() } else { filter_record_batch(&events.rows, &good).map_err(arrow)? };
+    let times = event_times(plan, &rows, events.received_us);
+    let date = PrimitiveArray::<Date32Type>::from_iter_values(times.iter().map(|at| at.div_euclid(DAY_US) as i32));
+    let hour = PrimitiveArray::<Int32Type>::from_iter_values(times.iter().map(|at| (at.rem_euclid(DAY_US) / HOUR_US) as i32));
+    let mut fields = rows.schema().fields().to_vec();
+    fields.extend(lineage_fields().into_iter().take(2).map(Arc::new));
+    let mut arrays = rows.columns().to_vec();
+    arrays.extend([Arc::new(date) as ArrayRef, Arc::new(hour)]);
+    batch(fields, arrays, rows.num_rows())
+}
+
+/// Event time of each row, µs.
+fn event_times(plan: &Plan, rows: &RecordBatch, received_us: i64) -> Vec<i64> {
+    let leaf = plan.event_time.leaf.and_then(|kind| Some((kind, column_of(plan, 0, kind, &StructArray::from(rows.clone()))?)));
+    let valid = |column: &ArrayRef, row: usize| column.is_valid(row);
+    match leaf {
+        Some((Kind::Timestamp(_), column)) => {
+            let values = column.as_primitive::<TimestampMicrosecondType>().values();
+            values.iter().enumerate().map(|(row, at)| if valid(&column, row) { *at } else { received_us }).collect()
+        }
+        Some((Kind::Date(leaf), column)) => {
+            let values = column.as_primitive::<Date32Type>().values();
+            let instant = |day: i32| first_instant(day, plan.dates[leaf]);
+            values.iter().enumerate().map(|(row, day)| if valid(&column, row) { instant(*day) } else { received_us }).collect()
+        }
+        _ => vec![received_us; rows.num_rows()],
+    }
+}
+
+/// The column of a leaf that is in no array.
+fn column_of(plan: &Plan, node: usize, leaf: Kind, columns: &StructArray) -> Option<ArrayRef> {
+    plan.nodes[node].fields.iter().zip(columns.columns()).find_map(|(field, column)| match field.kind {
+        kind if kind == leaf => Some(Arc::clone(column)),
+        Kind::Object(below) => column_of(plan, below, leaf, column.as_struct()),
+        _ => None,
+    })
+}

@@ -1,0 +1,142 @@
+//! The founding interface: parse, validate, transform, each for itself.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow_array::{Array, StructArray};
+use bytes::Bytes;
+use data_processor_core::contract;
+use data_processor_core::process::admit::{Format, Indexed};
+use data_processor_core::process::events;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::{Plan, json_value};
+use crate::errors::to_python;
+use crate::rows::{Rows, export};
+
+/// Parsed records: typed columns of those that could be typed, and every violation found so far.
+#[pyclass(frozen, module = "data_processor_rs")]
+pub struct Events(pub Arc<events::Events>);
+
+#[pymethods]
+impl Events {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema; // the protocol lets a producer ignore the wish
+        export(py, &StructArray::from(self.0.rows.clone()) as &dyn Array)
+    }
+
+    #[getter]
+    fn violations(&self, py: Python<'_>) -> PyResult<Vec<ValidationError>> {
+        errors(py, &self.0.violations)
+    }
+
+    #[getter]
+    fn plan(&self) -> Plan {
+        Plan(Arc::clone(&self.0.plan))
+    }
+}
+
+/// One broken rule of one record.
+#[pyclass(frozen, get_all, module = "data_processor_rs")]
+pub struct ValidationError {
+    index: usize,
+    path: String,
+    code: &'static str,
+    message: String,
+    hint: String,
+    value: Py<PyAny>,
+}
+
+#[pymethods]
+impl ValidationError {
+    /// The violation as the dict that HTTP answers show.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("index", self.index)?;
+        dict.set_item("path", &self.path)?;
+        dict.set_item("code", self.code)?;
+        dict.set_item("message", &self.message)?;
+        dict.set_item("hint", &self.hint)?;
+        dict.set_item("value", &self.value)?;
+        Ok(dict)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let value = self.value.bind(py).repr()?;
+        Ok(format!(
+            "ValidationError(index={}, path={:?}, code={:?}, message={:?}, value={value})",
+            self.index, self.path, self.code, self.message
+        ))
+    }
+}
+
+fn errors(py: Python<'_>, found: &[Indexed]) -> PyResult<Vec<ValidationError>> {
+    found.iter().map(|found| error(py, found)).collect()
+}
+
+fn error(py: Python<'_>, found: &Indexed) -> PyResult<ValidationError> {
+    let violation = &found.violation;
+    Ok(ValidationError {
+        index: found.index,
+        path: violation.path.clone(),
+        code: violation.code,
+        message: violation.message.clone(),
+        hint: violation.hint.clone(),
+        value: json_value(py, violation.value.as_deref())?.unbind(),
+    })
+}
+
+fn plan_of(plan: Option<&Plan>, otherwise: impl FnOnce() -> Arc<contract::Plan>) -> Arc<contract::Plan> {
+    plan.map_or_else(otherwise, |plan| Arc::clone(&plan.0))
+}
+
+fn parsed(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>, format: Option<Format>) -> PyResult<Events> {
+    let plan = plan_of(plan, events::generic);
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let body = Bytes::from_owner(data);
+    let parsed = py.detach(|| events::parse(plan, body, format, now_us));
+    parsed.map(|events| Events(Arc::new(events))).map_err(|error| to_python(py, error))
+}
+
+/// Parses a body of a named format into typed columns.
+#[pyfunction]
+#[pyo3(signature = (data, plan = None, *, format = "json"))]
+pub fn parse_events(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>, format: &str) -> PyResult<Events> {
+    let format = Format::parse(format).map_err(|error| to_python(py, error))?;
+    parsed(py, data, plan, Some(format))
+}
+
+/// Parses an array, an object or one object per line.
+#[pyfunction]
+#[pyo3(signature = (data, plan = None))]
+pub fn parse_json(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>) -> PyResult<Events> {
+    parsed(py, data, plan, None)
+}
+
+/// Every violation of every record, in order of records.
+#[pyfunction]
+#[pyo3(signature = (events, plan = None))]
+pub fn validate_schema(py: Python<'_>, events: &Events, plan: Option<&Plan>) -> PyResult<Vec<ValidationError>> {
+    let (events, plan) = (Arc::clone(&events.0), plan_of(plan, || Arc::clone(&events.0.plan)));
+    let found = py.detach(|| events::validate(&events, &plan)).map_err(|error| to_python(py, error))?;
+    errors(py, &found)
+}
+
+/// Valid rows with `event_date` and `event_hour`.
+#[pyfunction]
+#[pyo3(signature = (events, plan = None))]
+pub fn transform_batch(py: Python<'_>, events: &Events, plan: Option<&Plan>) -> PyResult<Rows> {
+    let (events, plan) = (Arc::clone(&events.0), plan_of(plan, || Arc::clone(&events.0.plan)));
+    py.detach(|| events::transform(&events, &plan)).map(Rows).map_err(|error| to_python(py, error))
+}
