@@ -77,6 +77,7 @@ fn a_full_segment_is_sealed_and_offsets_run_on() {
     for request in 0..40 {
         writer.append(encoded(&[&value, b"small"], request, AT), None).expect("append");
     }
+    writer.close(); // a roll comes after the answer; it is over now
     let segments = reader.segments().expect("segments");
     assert!(segments.len() >= 5, "{segments:?}");
     assert!(segments.windows(2).all(|pair| pair[0].sealed && pair[0].last + 1 == pair[1].first));
