@@ -1,31 +1,27 @@
 """A lake on disk with its log, and everything that may happen to it: what the laws of landing are checked in.
 
-Operations run the real code. As actors they run in threads of which one moves at a time: each stops where it touches the
-catalog or the log, may be killed there, or overtaken. The catalog's answers can be refused, lost or late.
+Operations run the real code, as actors of `tests/actors.py` where they are to be stopped, killed or overtaken.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from frazil import flow
-from frazil.batch import Batch, Place, Position
+from frazil.batch import Batch, Place
 from frazil.contract import Contract, Field
-from frazil.errors import CommitConflict, FrazilError, OffsetExpired, Unavailable
+from frazil.errors import CommitConflict, FrazilError, Unavailable
 from frazil.log import Record
-from frazil.log.embedded import EmbeddedReader, EmbeddedRetention, EmbeddedWriter
 from frazil.log.memory import MemoryLog
 from frazil.process.python import PythonProcessor
 from frazil.settings import Settings
@@ -39,6 +35,7 @@ from frazil.table import maintenance, retention
 from frazil.table import rewind as rewinds
 from frazil.table.catalog import Lake
 from frazil.table.snapshots import Markers, markers_of, sequence_of
+from tests.actors import TouchedLog, Weather
 
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 CACHE_BYTES = 1 << 24
@@ -60,155 +57,6 @@ THINGS = contract(0)
 
 def thing(key: str, content: int) -> bytes:
     return json.dumps({"k": key, "n": content}).encode()
-
-
-# ---------------------------------------------------------------- actors
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing after it runs, nothing catches it."""
-
-
-_here = threading.local()
-
-
-class Actor:
-    """Work in a thread that moves only in `step`, from one touch of the catalog or the log to the next."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._killed, self.done, self.error = False, False, None
-        self.answer: object = None
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Callable[[], object]) -> None:
-        _here.actor = self
-        self._go.acquire()
-        try:
-            if not self._killed:
-                self.answer = work()
-        except Killed:
-            pass
-        except BaseException as error:
-            self.error = error
-        self.done = True
-        self._back.release()
-
-    def step(self) -> bool:
-        """Move to the next touch; False at the end. Raises what the work raised."""
-        if not self.done:
-            self._go.release()
-            assert self._back.acquire(timeout=60), "an actor hangs"
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        return not self.done
-
-    def finish(self) -> object:
-        while self.step():
-            pass
-        return self.answer
-
-    def kill(self) -> None:
-        if not self.done:
-            self._killed = True
-            self._go.release()
-            assert self._back.acquire(timeout=60), "an actor hangs"
-        self._thread.join()
-
-    def pause(self) -> None:
-        self._back.release()
-        self._go.acquire()
-        if self._killed:
-            raise Killed
-
-
-def touch() -> None:
-    """Where an actor may be stopped; nothing outside of one."""
-    actor = getattr(_here, "actor", None)
-    if actor is not None:
-        actor.pause()
-
-
-class Weather:
-    """A catalog whose next commit to the raw table may be refused, lose its answer (`lost`) or come later (`late`)."""
-
-    def __init__(self, inner: Any, seen: Callable[[Table, Any], None]) -> None:
-        self.inner, self._seen = inner, seen
-        self.fate = "ok"
-        self.commits = 0
-        self.last = ""  # what the last touch was: load, read, commit (of a raw table), other commit, committed
-        self.in_flight: list[Callable[[], None]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def load_table(self, identifier: Any) -> Table:
-        self.last = "load"
-        touch()
-        return self.inner.load_table(identifier)
-
-    def commit_table(self, table: Table, requirements: Any, updates: Any) -> Any:
-        raw, fate = table.name()[-1].startswith("raw_"), "ok"
-        self.last = "commit" if raw else "other commit"
-        touch()
-        if raw:
-            fate, self.fate = self.fate, "ok"
-        if fate == "refused":
-            raise CommitFailedException("refused by the weather")
-
-        def swap() -> Any:
-            answer = self.inner.commit_table(table, requirements, updates)
-            self.commits += 1
-            if raw:
-                self._seen(table, answer)
-            return answer
-
-        if fate == "late":
-            self.in_flight.append(swap)
-            raise ConnectionError("no answer yet")
-        answer = swap()
-        self.last = "committed"
-        touch()
-        if fate == "lost":
-            raise ConnectionError("the answer was lost")
-        return answer
-
-    def deliver(self, at: int = 0) -> None:
-        with suppress(CommitFailedException, FrazilError):
-            self.in_flight.pop(at)()
-
-
-class TouchedLog:
-    """The log, with a stop before each reading."""
-
-    def __init__(self, inner: Any, weather: Weather) -> None:
-        self.inner, self.weather = inner, weather
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def read(self, *, after: Position, limit: int, wait: timedelta = timedelta()) -> Batch | None:
-        self.weather.last = "read"
-        touch()
-        return self.inner.read(after=after, limit=limit, wait=wait)
-
-
-class DiskLog:
-    """The embedded log as one object: its writer, a reader and its retention. One partition."""
-
-    def __init__(self, directory: Path) -> None:
-        self.writer, self.reader = EmbeddedWriter(directory, min_free_bytes=0), EmbeddedReader(directory)
-        self.retention = EmbeddedRetention(directory)
-
-    def __getattr__(self, name: str) -> Any:
-        owner = {"append": self.writer, "roll": self.writer, "unlink": self.retention}.get(name, self.reader)
-        return getattr(owner, name)
-
-    def close(self) -> None:
-        self.writer.close()
-        self.reader.close()
 
 
 # ---------------------------------------------------------------- the world
@@ -355,9 +203,9 @@ class World:
         """Delete what was received with or before the last but so many requests."""
         now = BEGIN + timedelta(hours=5 * (self.requests - requests), seconds=1)
         self.log.roll()
-        return retention.retain(
-            self.lake, self.raw, self.log, self.log, keep=timedelta(), now=now, settled_after=now - datetime.now(UTC) - timedelta(days=1)
-        )
+        settled = now - datetime.now(UTC) - timedelta(days=1)  # every commit is old enough
+        ages = retention.Ages(timedelta(), settled, now)
+        return retention.retain(self.lake, self.raw, self.log, self.log, ages=ages)
 
     def open(self) -> list[Place]:
         head = self.sink.head()
@@ -398,6 +246,3 @@ def world(root: Path, **options: Any) -> Iterator[World]:
         yield made
     finally:
         made.close()
-
-
-__all__ = ["CONTRACTS", "Actor", "Killed", "Mart", "OffsetExpired", "Version", "World", "contract", "mended", "thing", "world"]

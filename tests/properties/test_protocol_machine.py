@@ -20,8 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from frazil.errors import CommitConflict, Unavailable
 from frazil.table import commit
+from tests.actors import Actor, DiskLog
 from tests.laws import Laws, lineage, rows_of
-from tests.world import Actor, DiskLog, World, mended, thing
+from tests.world import World, mended, thing
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "16"))
 STEPS = 30

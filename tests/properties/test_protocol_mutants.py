@@ -18,13 +18,18 @@ from frazil.sink.keys import TableKeys
 from frazil.table import commit, maintenance, retention
 from frazil.table import rewind as rewinds
 from frazil.table.snapshots import Markers, ancestry, markers_of, sequence_of
+from tests.actors import touch
 from tests.laws import Laws
-from tests.properties.test_protocol_scenarios import SCENARIOS
-from tests.world import Mart, World, touch
+from tests.protocol import SCENARIOS, followers, pumps, repairs
+from tests.world import Mart, World
 
 REFLECT, DECIDE, FOLLOWED, BACK, MARKED, JOINED = (
     TableKeys._reflect, TableKeys.decide, dead_letters._followed, repair._back, iceberg._marked, maintenance._joined,
 )  # fmt: skip
+
+
+TOLD = (followers, pumps, repairs)
+"""The modules that tell the scenarios; importing them is what fills `SCENARIOS`."""
 
 
 @pytest.fixture(autouse=True)

@@ -252,7 +252,7 @@ def test_a_sweep_refuses_what_it_cannot_know(world: World, monkeypatch: pytest.M
 
 
 def test_retention_deletes_only_what_everybody_has_passed(world: World) -> None:
-    from frazil.table.retention import retain
+    from frazil.table.retention import Ages, retain
 
     laws = Laws(world)
     for number in range(4):
@@ -261,16 +261,16 @@ def test_retention_deletes_only_what_everybody_has_passed(world: World) -> None:
     world.pump(limit=3)
     now = datetime(2027, 1, 1, tzinfo=UTC)
     lagging = Position({world.log.log_id: {"0": ("1", None)}})
-    young = retain(world.lake, world.raw, world.log, world.log, keep=timedelta(days=365), now=now)
+    young = retain(world.lake, world.raw, world.log, world.log, ages=Ages(timedelta(days=365), now=now))
     assert (young.segments, young.committed) == (0, False)
-    fresh = retain(world.lake, world.raw, world.log, world.log, keep=timedelta(), now=datetime.now(UTC))
+    fresh = retain(world.lake, world.raw, world.log, world.log, ages=Ages(timedelta()))
     assert fresh.segments == 0, "the commit is younger than ten minutes"
-    planned = retain(world.lake, world.raw, world.log, world.log, keep=timedelta(), now=now, others=[lagging], dry_run=True)
+    planned = retain(world.lake, world.raw, world.log, world.log, ages=Ages(timedelta(), now=now), others=[lagging], dry_run=True)
     assert planned.floor.last(world.log.log_id, "0") == 1
     assert world.head().floor == Position.empty()
-    done = retain(world.lake, world.raw, world.log, world.log, keep=timedelta(), now=now, others=[lagging])
+    done = retain(world.lake, world.raw, world.log, world.log, ages=Ages(timedelta(), now=now), others=[lagging])
     assert (done.segments, world.log.oldest()["0"]) == (2, 2)
-    done = retain(world.lake, world.raw, world.log, world.log, keep=timedelta(), now=now)
+    done = retain(world.lake, world.raw, world.log, world.log, ages=Ages(timedelta(), now=now))
     assert (done.segments, world.log.oldest()["0"]) == (1, 3), "never an unread record"
     assert world.head().floor.last(world.log.log_id, "0") == 2
     laws.hold()

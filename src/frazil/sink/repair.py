@@ -181,11 +181,7 @@ def replay(
     page: Replay,
     ids: frozenset[Place] | None,
     mend: Mend,
-    process: Process,
-    keys: KeyIndex,
-    letters: DeadLetters,
-    sink: Sink,
-    *,
+    *parts: *tuple[Process, KeyIndex, DeadLetters, Sink],
     id: str,
 ) -> Replayed:
     """Land mended letters beside a running pump: `page` (`frazil.flow.replay`), decided again after a lost race.
@@ -194,15 +190,15 @@ def replay(
         page: `frazil.flow.replay`.
         ids: Which letters; None: all that are open. Letters that are not open are left alone.
         mend: Repairs their bytes.
-        process, keys, letters, sink: The contract's parts.
+        parts: The contract's process, keys, letters and sink, as `page` takes them.
         id: Names the replay; the same id twice is one replay done in two steps, undone together.
 
     Raises:
         CommitConflict: It lost too many races; nothing is half done.
         Unavailable: A system did not answer.
     """
-    commit = settled(lambda: page(ids, mend, process, keys, letters, sink, id=id))
-    still = plan(ids, mend, process, keys, letters, sink).still
+    commit = settled(lambda: page(ids, mend, *parts, id=id))
+    still = plan(ids, mend, *parts).still
     return Replayed(id, commit.landed, commit.duplicates, still, commit.version if commit.landed or commit.duplicates else None)
 
 

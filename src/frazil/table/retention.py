@@ -43,6 +43,18 @@ class Retention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ages:
+    """What counts as old: records received longer ago than `keep` may go, when a commit older than `settled` covers them.
+
+    `now` is the present, UTC; the clock by default.
+    """
+
+    keep: timedelta
+    settled: timedelta = SETTLED_AFTER
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Retained:
     """What retention did, or would do: the floor per partition, and how many segments were deleted."""
 
@@ -57,10 +69,8 @@ def retain(
     reader: LogReader,
     log: Retention,
     *,
-    keep: timedelta | None = None,
     others: Sequence[Position] = (),
-    now: datetime | None = None,
-    settled_after: timedelta = SETTLED_AFTER,
+    ages: Ages | None = None,
     dry_run: bool = False,
 ) -> Retained:
     """Commit the floor, then delete the log's segments behind it.
@@ -70,10 +80,8 @@ def retain(
         name: The raw table that lands this log.
         reader: The log.
         log: The same log's retention.
-        keep: Records received within this time stay, landed or not; the project's setting by default.
         others: Positions of further sinks of the log (live windows): nothing they have not passed is deleted.
-        now: The present, UTC; the clock by default.
-        settled_after: Age of the commit that must cover what is deleted.
+        ages: What counts as old; the project's replay floor by default.
         dry_run: Only say what would be done.
 
     Returns:
@@ -82,15 +90,16 @@ def retain(
     Raises:
         Unavailable: Catalog, storage or log did not answer.
     """
-    now = now or datetime.now(UTC)
+    ages = ages or Ages(lake.settings.log.retention)
+    now = ages.now or datetime.now(UTC)
     table = lake.find(name)
     if table is None:
         return Retained(Position.empty())
     head = standing(table.metadata)
-    covered = _older(ancestry(table.metadata), now - settled_after)
+    covered = _older(ancestry(table.metadata), now - ages.settled)
     if covered is None:
         return Retained(head.floor)
-    wanted = _floor(reader, [covered, head.position, *others], now - (lake.settings.log.retention if keep is None else keep))
+    wanted = _floor(reader, [covered, head.position, *others], now - ages.keep)
     floor = head.floor.merged(_raised(head.floor, wanted))
     if dry_run:
         return Retained(floor)
