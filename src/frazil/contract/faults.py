@@ -27,7 +27,7 @@ _WRONG_TYPE = {
     "object": "[]",
     "array": "{}",
 }
-_WRONG_FORMAT = {"email": '"ada at example.com"', "ipv4": '"256.1.1.1"', "ipv6": '"1::2::3"', "uri": '"shop example"'}
+_WRONG_FORMAT = {"email": '"ada at example.com"', "ipv4": '"256.1.1.1"', "ipv6": '"1::2::3"', "uri": '"not a uri"'}
 _LARGEST_SPOILED = 65_536  # records are not blown up beyond this
 
 

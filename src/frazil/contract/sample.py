@@ -111,7 +111,7 @@ LIKE: dict[str, Texts] = {
     "email": lambda r: f"{r.choice(_FIRST).lower()}.{r.choice(_LAST).lower()}{r.randrange(1000)}@example.{r.choice(('com', 'org', 'net'))}",
     "product": lambda r: f"{r.choice(_LOOKS)} {r.choice(_THINGS)}",
     "category": lambda r: r.choice(("kitchen", "office", "clothing", "travel", "home", "electronics", "gifts")),
-    "url": lambda r: f"https://shop.example/{r.choice(('p', 'c', 'search', 'cart', 'account'))}/{r.choice(_WORDS)}-{r.randrange(2000)}",
+    "url": lambda r: f"https://www.example.com/{r.choice(('p', 'c', 'search', 'cart', 'account'))}/{r.choice(_WORDS)}-{r.randrange(2000)}",
     "user_agent": lambda r: r.choice(_AGENTS),
     "ipv4": lambda r: f"{r.choice((23, 77, 91, 145, 188, 203))}.{r.randrange(256)}.{r.randrange(256)}.{r.randrange(1, 255)}",
     "ipv6": lambda r: f"2001:db8:{r.randrange(65536):x}::{r.randrange(1, 65536):x}",
