@@ -90,8 +90,8 @@ def touch() -> None:
 class Weather:
     """A catalog whose next commit to the raw table may be refused, lose its answer (`lost`) or come later (`late`)."""
 
-    def __init__(self, inner: Any, seen: Callable[[Table, Any], None]) -> None:
-        self.inner, self._seen = inner, seen
+    def __init__(self, inner: Any, raw: str, seen: Callable[[Table, Any], None]) -> None:
+        self.inner, self._raw, self._seen = inner, raw, seen
         self.fate = "ok"
         self.commits = 0
         self.last = ""  # what the last touch was: load, read, commit (of a raw table), other commit, committed
@@ -106,7 +106,7 @@ class Weather:
         return self.inner.load_table(identifier)
 
     def commit_table(self, table: Table, requirements: Any, updates: Any) -> Any:
-        raw, fate = table.name()[-1].startswith("raw_"), "ok"
+        raw, fate = table.name()[-1] == self._raw, "ok"
         self.last = "commit" if raw else "other commit"
         touch()
         if raw:

@@ -96,9 +96,10 @@ class World:
     """One contract's log, table and dead letters, and what was sent."""
 
     def __init__(self, root: Path, *, partitions: int = 2, lag: int = 2, log: Any = None) -> None:
+        self.raw = f"raw_{THINGS.name}"
         self.settings = Settings(root=root, name="test")
         self.lake = Lake.open(self.settings)
-        self.weather = Weather(self.lake.catalog, self._committed)
+        self.weather = Weather(self.lake.catalog, self.raw, self._committed)
         self.lake.catalog = self.weather  # type: ignore[assignment]
         self.log = log or MemoryLog(partitions=partitions)
         self.reader = TouchedLog(self.log, self.weather)
@@ -110,7 +111,6 @@ class World:
         self.archive: dict[int, Version] = {}
         self.mart = Mart()
         self.requests = 0
-        self.raw = f"raw_{THINGS.name}"
 
     def close(self) -> None:
         self.log.close()
