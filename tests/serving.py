@@ -22,7 +22,7 @@ from uuid import uuid4
 from frazil.batch import Position
 from frazil.project import Project
 
-SECONDS = 30.0
+SECONDS = 90.0
 LAUNCH = """
 import sys
 from frazil.api import serve

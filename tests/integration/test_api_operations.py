@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import TOML, Served, lines, make_project, order, serving
+from tests.serving import SECONDS, TOML, Answer, Served, lines, make_project, order, serving
 
 
 def metric(served: Served, name: str) -> float:
@@ -103,13 +103,28 @@ CHECKS = (
 )
 
 
+HOOKS = """
+import schemathesis
+
+@schemathesis.serializer("application/x-ndjson")
+def ndjson(context, value):
+    return str(value).encode("utf-8", "surrogatepass")
+
+@schemathesis.hook
+def map_query(context, query):
+    return {name: value for name, value in query.items() if name != "wait"} if query else query  # nothing lands here
+"""
+
+
 def test_the_documentation_holds_for_generated_requests(served: Served) -> None:
+    (served.root / "hooks.py").write_text(HOOKS)
     tool = Path(sys.executable).parent / "schemathesis"
     command = [
-        tool, "run", f"http://127.0.0.1:{served.port}/openapi.json", "--max-examples", "15", "--checks", CHECKS,
-        "--seed", "7", "--no-color", "--generation-database", "none",
+        tool, "run", f"http://127.0.0.1:{served.port}/openapi.json", "--max-examples", "10", "--checks", CHECKS, "--phases",
+        "examples,coverage,fuzzing", "--seed", "7", "--no-color", "--generation-database", "none", "--request-timeout", "60",
     ]  # fmt: skip
-    run = subprocess.run(command, cwd=served.root, capture_output=True, text=True, timeout=240, check=False)
+    hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(served.root)}
+    run = subprocess.run(command, cwd=served.root, env={**os.environ, **hooks}, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 
 
@@ -219,18 +234,20 @@ def test_a_client_that_hangs_does_not_hold_a_stop_up(tmp_path: Path) -> None:
 
 def test_workers_share_a_port_and_a_log(tmp_path: Path) -> None:
     with serving(make_project(tmp_path / "project"), workers=2) as served:
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: served.send([order() for _ in range(5)]), range(60)))
+        answers: list[Answer] = []
+        deadline = time.monotonic() + SECONDS  # the port is served as soon as the first worker is up
+        while len({int(answer.headers["x-request-id"]) >> 12 & 1023 for answer in answers}) < 2:
+            assert time.monotonic() < deadline
+            with ThreadPoolExecutor(8) as pool:
+                answers += pool.map(lambda _: served.send([order() for _ in range(5)]), range(40))
         assert {answer.status for answer in answers} == {202}
-        assert len({answer.json["job_id"] for answer in answers}) == 60
-        slots = {int(answer.headers["x-request-id"]) >> 12 & 1023 for answer in answers}
-        assert len(slots) == 2
-        assert served.log_end() == 299
+        assert len({answer.json["job_id"] for answer in answers}) == len(answers)
+        assert served.log_end() == 5 * len(answers) - 1
         assert served.call("GET", answers[0].json["status_url"].removeprefix("/api/v1")).status == 200
         key, records = "k-1", [order()]
         ids = {served.send(records, idempotency_key=key).json["job_id"] for _ in range(10)}
         assert len(ids) == 1
-        assert served.stop() in (0, -15)
+        assert served.stop() == 0
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import multiprocessing
+import os
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/api/v1"
 _log = telemetry.logger("api")
+START_SECONDS: Final = 120
+"""How long a worker may be silent, as it is while it starts, before it is replaced."""
 STOP_SECONDS: Final = 5
 """How long a stop waits for requests under way; then they are cut, unacknowledged."""
 
@@ -256,7 +262,16 @@ def _worker_app(settings: Settings) -> FastAPI:
     from frazil.project import Project
 
     _configure_logs()
+    threading.Thread(target=_stop_with_parent, name="parent", daemon=True).start()
     return create_app(Project(settings))
+
+
+def _stop_with_parent() -> None:
+    """End a worker whose supervisor was killed: nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _config(settings: Settings, app: Any, *, factory: bool) -> ServerConfig:
@@ -269,8 +284,10 @@ def _config(settings: Settings, app: Any, *, factory: bool) -> ServerConfig:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         timeout_keep_alive=30,
+        timeout_worker_healthcheck=START_SECONDS,
         lifespan="on",
     )
     # A margin over the body's own time, so that a route can still answer 408 before the connection is cut.
