@@ -101,11 +101,11 @@ class Story:
 
             fire = open_fire(self.stage, self.stage.root / "input" / "events.ndjson", (0.35, 0.7), self.events / 15, sent)
         self.console.print(
-            f"  {fire.sent:,} events in {fire.requests:,} requests of 1 to 4,000, answered 202 = on disk, in {fire.seconds:.1f} s"
+            f"  {fire.sent:,} events in {fire.requests:,} requests, each answered 202 = on disk; paced at {fire.sent / fire.seconds:,.0f}/s"
         )
         for (when, pid, landed), restart in zip(fire.kills, fire.restarts, strict=True):
             self.console.print(
-                f"  [red]kill -9 {pid}[/] after {when:.1f} s, {landed:,} rows landed by it; the next one worked {restart:.1f} s later"
+                f"  [red]kill -9 {pid}[/] after {when:.1f} s, {landed:,} rows landed by it; the next one started {restart:.1f} s later"
             )
         self.console.print(f"  everything was in the table {fire.drained:.1f} s after the last answer")
         self.check("two kills, two restarts", len(fire.kills) == len(fire.restarts) == 2)

@@ -47,14 +47,16 @@ def open_fire(stage: Stage, file: Path, kill_at: tuple[float, ...], rate: float,
     fire = Fire()
     pieces = list(mixed(file, seed=1))
     total = sum(len(piece.records) for piece in pieces)
-    sending = threading.Thread(target=_send, args=(stage, pieces, rate, fire))
+    gates = [(share * total, threading.Event()) for share in kill_at]
+    sending = threading.Thread(target=_send, args=(stage, pieces, rate, fire, gates))
     began = time.monotonic()
     sending.start()
-    for share in kill_at:
-        while fire.sent < share * total and sending.is_alive():
+    for share, gate in gates:
+        while fire.sent < share and sending.is_alive():
             told(fire)
             time.sleep(0.05)
         _kill(stage, fire, began)
+        gate.set()
         told(fire)
     while sending.is_alive():
         told(fire)
@@ -66,34 +68,40 @@ def open_fire(stage: Stage, file: Path, kill_at: tuple[float, ...], rate: float,
     return fire
 
 
-def _send(stage: Stage, pieces: list[Piece], rate: float, fire: Fire) -> None:
+def _send(stage: Stage, pieces: list[Piece], rate: float, fire: Fire, gates: list[tuple[float, threading.Event]]) -> None:
+    """Send at a steady rate; at a gate wait for its kill, so that there is work to be killed in."""
     sender = Sender(stage.url, "events")
-    began = time.monotonic()
+    began, held = time.monotonic(), 0.0
     try:
         for piece in pieces:
             sender.send(piece)
             fire.sent += len(piece.records)
-            time.sleep(max(0.0, fire.sent / rate - (time.monotonic() - began)))
+            for share, gate in gates:
+                if fire.sent >= share and not gate.is_set():
+                    stopped = time.monotonic()
+                    gate.wait(90)
+                    held += time.monotonic() - stopped
+            time.sleep(max(0.0, fire.sent / rate - (time.monotonic() - began - held)))
     except Exception as error:
         fire.failure = error
     finally:
-        fire.seconds = time.monotonic() - began
+        fire.seconds = time.monotonic() - began - held
         fire.requests, fire.rejected = sender.tally.requests, sender.tally.rejected
         sender.close()
 
 
 def _kill(stage: Stage, fire: Fire, began: float) -> None:
-    stage.wait_for(lambda: stage.worker_pid() is not None, 30, "no processing role")
-    landed = int(stage.pulse()["contracts"].get("events", {}).get("landed", 0))
+    stage.wait_for(lambda: _has_landed(stage), 60, "processing landed nothing")
+    landed = int(stage.pulse()["contracts"]["events"]["landed"])
     pid = stage.kill_worker()
     fire.kills.append((time.monotonic() - began, pid, landed))
-    fire.restarts.append(stage.wait_for(lambda: _works(stage, pid), 60, "processing was not started again"))
+    fire.restarts.append(stage.wait_for(lambda: stage.worker_pid() not in (None, pid), 60, "processing was not started again"))
 
 
-def _works(stage: Stage, killed: int) -> bool:
-    """Whether another process leads now."""
+def _has_landed(stage: Stage) -> bool:
+    """Whether the living processing role has landed events."""
     pulse = stage.pulse()
-    return bool(pulse["pid"] != killed and pulse["contracts"].get("events", {}).get("state") == "running")
+    return stage.worker_pid() is not None and int(pulse["contracts"].get("events", {}).get("landed", 0)) > 0
 
 
 def _landed(stage: Stage, total: int) -> bool:
