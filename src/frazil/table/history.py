@@ -17,7 +17,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from frazil.batch import Position, Totals
 from frazil.table import files
-from frazil.table.catalog import Lake
+from frazil.table.catalog import COMMIT_HISTORY, Lake
 from frazil.table.commit import Change, swap
 from frazil.table.snapshots import Markers, ancestry, markers_of, sequence_of
 
@@ -106,7 +106,8 @@ def entries_of(table: Table, snapshots: Iterable[Snapshot] | None = None) -> lis
 
 def recorded(lake: Lake, name: str) -> list[Entry]:
     """What `commit_history` holds of a table, oldest first, each snapshot once."""
-    rows = files.found(lake.commit_history(), row_filter=files.equal("table", name)).to_pylist()
+    table = lake.find(COMMIT_HISTORY)
+    rows = [] if table is None else files.found(table, row_filter=files.equal("table", name)).to_pylist()
     once = {row["snapshot_id"]: row for row in rows}
     return [
         Entry(
