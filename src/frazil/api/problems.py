@@ -37,6 +37,7 @@ STATUS: Final[Mapping[str, int]] = {
     "idempotency.key_reused": 422,
     "idempotency.in_progress": 409,
     "job.unknown": 404,
+    "log.record_too_large": 413,
     "records.rejected": 422,
     "request.invalid_parameter": 400,
     "server.failed": 500,
