@@ -1,6 +1,6 @@
 """Frazil's kernel. Arrow objects cross by the C data interface: `pa.record_batch(x)` takes what is returned here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, final
 
 class ArrowArray(Protocol):
@@ -153,7 +153,7 @@ def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> A
 # ---------------------------------------------------------------- Parquet for Iceberg
 
 def write_iceberg_parquet(
-    rows: ArrowArray | ArrowStream,
+    rows: ArrowArray | ArrowStream | Iterable[ArrowArray],
     location: str,
     *,
     schema_json: str,
@@ -166,7 +166,8 @@ def write_iceberg_parquet(
 ) -> list[dict[str, Any]]:
     """Write rows below a local directory, one or more files per UTC day of `partition_field` (dotted when nested).
 
-    A stream is pulled batch by batch while writing, so the rows never lie in memory together.
+    A stream or iterator is pulled batch by batch while writing, so the rows never lie in memory together; the batches of
+    an iterator may lay out text differently.
 
     `schema_json` is the Iceberg schema (JSON of the spec): names columns, field ids, required. Columns are matched by name, an
     optional one that is missing is written as null. Files are `{location}/{field}_day=YYYY-MM-DD/{file_prefix}{n}.parquet`

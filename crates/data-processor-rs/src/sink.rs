@@ -6,27 +6,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, SchemaRef};
-use data_processor_core::error::{Error, ErrorKind, Result as KernelResult};
+use arrow_schema::ArrowError;
+use data_processor_core::error::{Error, ErrorKind};
 use data_processor_core::process::dedupe;
 use data_processor_core::sink::schema::IcebergSchema;
 use data_processor_core::sink::{Codec, DataFile, TableWriter, WriteOptions};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyIterator, PyList};
 
 use crate::errors::to_python;
 use crate::rows::{Column, Rows, import};
 
-/// Batches to write: one, or a stream pulled while writing.
+/// Batches to write: one, or several pulled while writing.
 enum Input {
     One(RecordBatch),
     Stream(RecordBatchStreamReader),
+    /// A Python iterator; its batches may lay out one column in different ways (text plain or as codes).
+    Many(Py<PyIterator>),
 }
 
 impl Input {
     fn of(source: &Bound<'_, PyAny>) -> PyResult<Input> {
-        if source.hasattr("__arrow_c_array__")? || !source.hasattr("__arrow_c_stream__")? {
+        if source.hasattr("__arrow_c_array__")? {
             return import(source).map(Input::One);
+        }
+        if !source.hasattr("__arrow_c_stream__")? {
+            return match source.try_iter() {
+                Ok(batches) => Ok(Input::Many(batches.unbind())),
+                Err(_) => import(source).map(Input::One), // says what was expected
+            };
         }
         let capsule: Bound<'_, PyCapsule> = source.call_method0("__arrow_c_stream__")?.extract()?;
         let stream = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
@@ -36,14 +45,8 @@ impl Input {
         RecordBatchStreamReader::try_new(stream).map(Input::Stream).map_err(|e| to_python(source.py(), stream_failed(&e)))
     }
 
-    fn schema(&self) -> SchemaRef {
-        match self {
-            Input::One(rows) => rows.schema(),
-            Input::Stream(batches) => batches.schema(),
-        }
-    }
-
-    fn write(self, mut writer: TableWriter) -> KernelResult<Vec<DataFile>> {
+    /// Runs without the GIL but for pulling from an iterator.
+    fn write(self, mut writer: TableWriter) -> Result<Vec<DataFile>, Failed> {
         match self {
             Input::One(rows) => writer.write(&rows)?,
             Input::Stream(batches) => {
@@ -51,8 +54,32 @@ impl Input {
                     writer.write(&rows.map_err(|e| stream_failed(&e))?)?;
                 }
             }
+            Input::Many(batches) => {
+                let next = |py: Python<'_>| batches.bind(py).clone().next().map(|rows| import(&rows?)).transpose();
+                while let Some(rows) = Python::attach(next)? {
+                    writer.write(&rows)?;
+                }
+            }
         }
-        writer.finish()
+        Ok(writer.finish()?)
+    }
+}
+
+/// What can end a write: the kernel, or the Python code that makes the rows.
+enum Failed {
+    Kernel(Error),
+    Source(PyErr),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Kernel(error)
+    }
+}
+
+impl From<PyErr> for Failed {
+    fn from(error: PyErr) -> Failed {
+        Failed::Source(error)
     }
 }
 
@@ -89,7 +116,10 @@ fn described<'py>(py: Python<'py>, file: &DataFile) -> PyResult<Bound<'py, PyDic
 }
 
 fn write<'py>(py: Python<'py>, input: Input, schema: IcebergSchema, options: WriteOptions) -> PyResult<Bound<'py, PyList>> {
-    let written = py.detach(|| input.write(TableWriter::new(schema, options)?)).map_err(|e| to_python(py, e))?;
+    let written = py.detach(|| input.write(TableWriter::new(schema, options)?)).map_err(|failed| match failed {
+        Failed::Kernel(error) => to_python(py, error),
+        Failed::Source(error) => error,
+    })?;
     PyList::new(py, written.iter().map(|file| described(py, file)).collect::<PyResult<Vec<_>>>()?)
 }
 
@@ -125,7 +155,12 @@ fn write_iceberg<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let _ = plan; // the rows carry their own types
     let input = Input::of(events)?;
-    let schema = IcebergSchema::of_arrow(&input.schema()).map_err(|e| to_python(py, e))?;
+    let schema = match &input {
+        Input::One(rows) => rows.schema(),
+        Input::Stream(batches) => batches.schema(),
+        Input::Many(_) => return Err(PyTypeError::new_err("expected events, Arrow rows or an Arrow stream")),
+    };
+    let schema = IcebergSchema::of_arrow(&schema).map_err(|e| to_python(py, e))?;
     let options = WriteOptions {
         location: table_path,
         partition: schema.day_column().map(str::to_owned),

@@ -20,6 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Rows of a page.
 const PAGE_ROWS: usize = 20_480;
+/// Values after which a dictionary in which hardly anything repeats is given up.
+const TRIAL: usize = 2_048;
 /// Bytes of values at which a page is closed early, and a dictionary takes no more.
 const PAGE_BYTES: usize = 1 << 20;
 /// A page that shrinks to no less than this share is not worth decompressing.
@@ -133,7 +135,9 @@ impl ChunkWriter {
     /// Appends the rows of one batch; `batch` tells batches apart.
     pub fn append(&mut self, leaf: &Leaf, mut rows: &[u32], batch: u64, press: &mut Press) -> Result<()> {
         while !rows.is_empty() {
-            let piece = &rows[..rows.len().min(PAGE_ROWS - self.rows)];
+            let trial = self.way == Way::Coded && self.pages == 0 && self.codes.len() < TRIAL;
+            let most = (PAGE_ROWS - self.rows).min(if trial { TRIAL } else { PAGE_ROWS });
+            let piece = &rows[..rows.len().min(most)];
             let taken = &piece[..self.take(leaf, piece, batch)];
             self.take_levels(leaf, taken);
             if self.way == Way::Coded {
@@ -143,6 +147,9 @@ impl ChunkWriter {
             }
             self.rows += taken.len();
             rows = &rows[taken.len()..];
+            if trial && self.codes.len() >= TRIAL && self.dictionary.len() * 10 > self.codes.len() * 9 {
+                self.spell_out();
+            }
             let full = self.way == Way::Coded && self.dictionary.size() >= PAGE_BYTES;
             if self.rows >= PAGE_ROWS || self.raw.len() >= PAGE_BYTES || full {
                 self.flush_page(press)?;
