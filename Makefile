@@ -55,6 +55,10 @@ test-python: build ## Python tests only
 demo: build ## The shop under fire: 100,000 events, two kills, a repair, balanced books
 	$(BIN)/python -m demo
 
+.PHONY: bench
+bench: build ## Kernel against plain Python, DuckDB and polars (BENCH_EVENTS=50000 for a quick look)
+	BENCH_PROFILE=$(PROFILE) $(BIN)/python -m benchmarks
+
 .PHONY: up
 up: build ## Run the shop of this repository: API, processing, maintenance
 	cd shop && ../$(BIN)/frazil up
