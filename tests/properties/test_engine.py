@@ -45,7 +45,10 @@ def patient(judge: Judge, *, attempts: int = 3) -> PatientProcessor:
 
 
 @pytest.mark.prop(16)
-@given(payloads, st.sampled_from([lambda: ValueError("boom"), lambda: PanicException("boom"), lambda: MemoryError("boom"), lambda: FrazilError("boom")]))
+@given(
+    payloads,
+    st.sampled_from([lambda: ValueError("boom"), lambda: PanicException("boom"), lambda: MemoryError("boom"), lambda: FrazilError("boom")]),
+)
 def test_only_the_records_at_fault_are_set_aside(values: list[bytes | None], error: Callable[[], BaseException]) -> None:
     out = patient(Judge(poisoned(error)))(raw(values))
     expected_good = [i for i, v in enumerate(values) if v == b"ok"]
