@@ -33,7 +33,12 @@ class _Steady:
 def configure(style: Literal["json", "console"] | None = None, level: str = "info") -> None:
     """Set up logging for a command or server; `style` defaults to console on a terminal, JSON elsewhere."""
     style = style or ("console" if sys.stderr.isatty() else "json")
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if style == "console" else structlog.processors.JSONRenderer()
+    renderer: structlog.typing.Processor = (
+        # plain tracebacks: the pretty ones print every local variable, pages of them, and what is in them may be secret
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if style == "console"
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -44,8 +49,13 @@ def configure(style: Literal["json", "console"] | None = None, level: str = "inf
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Steady(sys.stderr))),
-        cache_logger_on_first_use=True,
     )
+
+
+def configure_once(level: str = "info") -> None:
+    """As `configure`, unless logging is set up already."""
+    if not structlog.is_configured():
+        configure(level=level)
 
 
 def logger(component: str) -> structlog.typing.FilteringBoundLogger:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from frazil.cli import app
 
@@ -50,7 +51,10 @@ def frazil(*words: str, cwd: Path, stdin: bytes = b"", **env: str) -> Done:
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         for name, value in env.items():
             patch.setenv(name, value)
-        code = app.run(list(words))
+        try:
+            code = app.run(list(words))
+        finally:
+            structlog.reset_defaults()
     return Done(code, out.getvalue(), err.getvalue())
 
 

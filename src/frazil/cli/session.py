@@ -53,7 +53,12 @@ def settings() -> Settings:
 
 
 def project() -> Project:
-    """The chosen project, opened lazily. Raises ConfigError."""
+    """The chosen project, opened lazily. Raises ConfigError.
+
+    A command that is no role logs warnings only, and to stderr: stdout is for data.
+    """
+    from frazil import telemetry
     from frazil.project import Project
 
+    telemetry.configure_once(level="warning")
     return Project(settings())
