@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frazil.cli import session
-from frazil.cli.output import say
+from frazil.cli.output import DryRun, say
 from frazil.errors import EXIT_FAILED, EXIT_USAGE, ConfigError
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def up(port: Port = None, host: Host = None) -> None:
     from frazil import telemetry
     from frazil.engine.supervisor import Role, Supervisor, command
 
+    telemetry.configure()
     project = session.project()
     settings = project.settings
     names = sorted(project.contracts)  # a broken contract is an error here, not in three children
     address = host or settings.api.host
     number = _free(address, settings.api.port if port is None else port)
     url = f"http://{address}:{number}"
-    telemetry.configure()
     where = ["--project", str(settings.root)] + ([] if session.chosen.profile is None else ["--profile", session.chosen.profile])
     usage = frozenset({EXIT_USAGE})
     roles: list[Role] = [
@@ -108,15 +108,19 @@ def process(
 def maintain(
     once: Annotated[bool, typer.Option("--once", help="Do everything that is due, then end.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between rounds.")] = 60.0,
+    dry_run: DryRun = False,
 ) -> None:
-    """Keep tables and logs in shape: expire snapshots, compact small files, apply retention."""
+    """Keep tables and logs in shape: expire snapshots, compact small files, apply retention, delete orphans of three days.
+
+    The first run of a project only counts orphans.
+    """
     from frazil import telemetry
     from frazil.engine.upkeep import Keeper
 
     telemetry.configure()
     stop = threading.Event()
     _on_signal(stop.set)
-    keeper = Keeper(session.project())
+    keeper = Keeper(session.project(), dry_run=dry_run)
     code = keeper.round()
     while not once and not stop.wait(every):
         code = keeper.round()

@@ -85,7 +85,10 @@ def maintain(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Compact small files, expire old snapshots, apply the log's retention. Changes no row."""
+    """Compact small files, expire old snapshots, apply the log's retention, delete orphans. Changes no row.
+
+    Orphans are files that no version of any table names, older than three days; the first run only counts them.
+    """
     from frazil.engine.upkeep import Keeper
 
     project = session.project()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from frazil.contract import Contract
 from frazil.errors import EXIT_AGAIN, EXIT_FAILED, EXIT_YES, FrazilError
 from frazil.project import Project
 from frazil.sink import Commit
-from frazil.table import maintenance, retention
+from frazil.table import maintenance, orphans, retention
 from frazil.table.catalog import DEAD_LETTERS
 from frazil.telemetry import logger
 
@@ -22,6 +24,12 @@ _EVERY_COMMITS = 20
 
 _DONE = ("commits", "expired", "segments", "deleted")
 """Facts of which one is not zero when a job did something."""
+
+
+ALL_TABLES = "(all)"
+"""Stands for the table in what is told of a job that looks at all of them."""
+
+_SWEEP_SECONDS = 6 * 3_600.0
 
 
 class Upkeep:
@@ -64,14 +72,16 @@ class Keeper:
         except FrazilError as error:
             _log.warning("maintenance waits", code=error.code, error=error.message)
             return EXIT_AGAIN, []
-        for table in chosen:
-            for job, (every, run) in self._jobs(table).items():
-                due = self._done.get(f"{table}/{job}")
-                if not force and due is not None and time.monotonic() - due < every:
-                    continue
-                done, failure = self._run(table, job, run)
-                code = max(code, failure)
-                facts.append({"table": table, "job": job, **done})
+        jobs = [(table, job, *what) for table in chosen for job, what in self._jobs(table).items()]
+        if not tables:  # a file is an orphan only when no table names it
+            jobs.append((ALL_TABLES, "orphans", _SWEEP_SECONDS, self._sweep))
+        for table, job, every, run in jobs:
+            due = self._done.get(f"{table}/{job}")
+            if not force and due is not None and time.monotonic() - due < every:
+                continue
+            done, failure = self._run(table, job, run)
+            code = max(code, failure)
+            facts.append({"table": table, "job": job, **done})
         return code, facts
 
     def _jobs(self, table: str) -> Mapping[str, tuple[float, Callable[[], Any]]]:
@@ -94,6 +104,20 @@ class Keeper:
             reader.close()
         return {"segments": done.segments, "floor": done.floor.to_json()}
 
+    def _sweep(self) -> Mapping[str, Any]:
+        """Delete orphans. The first sweep of a lake only reports, so that a person can look before the second (RELIABILITY 2.6)."""
+        storage = self._project.settings.lake.storage
+        first = _reported(self._told) != storage
+        swept = orphans.sweep(self._project.lake, dry_run=self._dry_run or first)
+        if first and not self._dry_run:
+            self._told.parent.mkdir(parents=True, exist_ok=True)
+            self._told.write_text(json.dumps({"storage": storage}))
+        return {**swept.as_dict(), "only_reported": self._dry_run or first}
+
+    @property
+    def _told(self) -> Path:
+        return self._project.settings.state_dir / "orphans.json"
+
     def _run(self, table: str, job: str, run: Callable[[], Any]) -> tuple[dict[str, Any], int]:
         began = time.monotonic()
         self._done[f"{table}/{job}"] = began
@@ -109,3 +133,11 @@ class Keeper:
         told = _log.info if any(facts.get(name) for name in _DONE) else _log.debug
         told("maintained", table=table, job=job, seconds=round(time.monotonic() - began, 3), **facts)
         return facts, EXIT_YES
+
+
+def _reported(told: Path) -> str | None:
+    """The storage whose orphans an earlier sweep reported; None where there was none or it cannot be read: then one reports again."""
+    try:
+        return str(json.loads(told.read_text())["storage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
