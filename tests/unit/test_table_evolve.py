@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,26 @@ def test_a_changed_type_is_refused_and_nothing_lands(flows: tuple[Lake, Flow, Fl
     with pytest.raises(ContractError) as error:
         Flow(lake, old.log, other).land(note("b"))
     assert error.value.code == "contract.breaking_change"
+    assert totals_of(old.sink.head()) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("key", {"key": ("/id", "/amount")}),
+        ("key", {"key": ()}),
+        ("event time", {"event_time": None}),
+        ("event time", {"event_time": "/seen"}),
+    ],
+)
+def test_another_key_or_event_time_is_refused_and_nothing_lands(what: str, change: dict[str, Any], flows: tuple[Lake, Flow, Flow]) -> None:
+    lake, old, _ = flows
+    old.land(note("a"))
+    fields = (*OLD.fields, Field("seen", "/seen", "timestamp"))
+    with pytest.raises(ContractError, match=f"the {what} of raw_notes is") as error:
+        Flow(lake, old.log, replace(OLD, version="2", fields=fields, **change)).land(note("b", seen=NOON.isoformat()))
+    assert error.value.code == "contract.breaking_change"
+    assert "new name" in error.value.hint
     assert totals_of(old.sink.head()) == (1, 1, 0, 0)
 
 

@@ -107,7 +107,8 @@ def plan(
 ) -> None:
     """Judge recorded traffic under a changed contract and compare with the verdicts it was given. Changes nothing.
 
-    Exit 1 when records that were good would become bad, or the table cannot take the change.
+    Exit 1 when records that were good would become bad, the table cannot take the change, or the contract's `compatibility`
+    forbids it.
     """
     from frazil.contract.load import load_file
     from frazil.engine.plan import planned
@@ -122,7 +123,7 @@ def plan(
         emit(result.as_dict())
     else:
         _show_plan(result)
-    if result.newly_bad or result.table_change.startswith("impossible"):
+    if not result.allowed:
         raise typer.Exit(EXIT_NO)
 
 
@@ -132,6 +133,9 @@ def _show_plan(result: Plan) -> None:
     for name in ("still_good", "still_bad", "newly_good", "newly_bad"):
         out.print(f"  {name.replace('_', ' '):<12}{getattr(result, name):>12,}")
     out.print(f"  table       {result.table_change}", markup=False)
+    for change in result.changes:
+        verdict = f"refused: compatibility is {result.compatibility}" if change["refused"] else ""
+        out.print(f"  {change['effect']:<12}{change['path'] or 'contract'}: {change['message']}  {verdict}".rstrip(), markup=False)
     for cause in result.causes:
         out.print(
             f"\n[{cause['code']}] {cause['count']:,} x newly bad at {cause['path'] or 'the record'}: {cause['message']}", markup=False

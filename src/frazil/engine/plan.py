@@ -9,10 +9,11 @@ from typing import Any
 
 from frazil.batch import Batch, Place, Position
 from frazil.contract import Contract
-from frazil.contract.derive import iceberg_schema
+from frazil.contract.evolution import evolution, refused
 from frazil.errors import ContractError
 from frazil.log import LogReader
 from frazil.project import Project
+from frazil.table.evolve import fitting
 
 _STEP = 50_000
 _SHOWN = 200  # characters of an example
@@ -20,7 +21,11 @@ _SHOWN = 200  # characters of an example
 
 @dataclass
 class Plan:
-    """How verdicts would move. `causes`: newly bad records by code and path, most first, each with an example."""
+    """How verdicts would move. `causes`: newly bad records by code and path, most first, each with an example.
+
+    `changes`: every difference of the rules: path, effect (additive, loosened, tightened, breaking), message, and whether the
+    `compatibility` of the contract as it is now refuses it.
+    """
 
     contract: str
     version: str
@@ -31,9 +36,17 @@ class Plan:
     newly_bad: int = 0
     table_change: str = "none"
     causes: list[dict[str, Any]] = field(default_factory=list)
+    compatibility: str = "none"
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the change may be made: no rule forbids it, no good record becomes bad, and the table can take it."""
+        forbidden = any(change["refused"] for change in self.changes)
+        return not (forbidden or self.newly_bad or self.table_change.startswith("impossible"))
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "allowed": self.allowed}
 
 
 def planned(
@@ -45,7 +58,8 @@ def planned(
     """
     now = project.contract(name)
     new = changed or now
-    plan = Plan(new.name, new.version, table_change=_table_change(project, new))
+    plan = Plan(new.name, new.version, table_change=_table_change(project, new), compatibility=now.compatibility)
+    plan.changes = _changes(now, new)
     judge = project.processor(new)
     before: Callable[[Batch], set[int]]
     if changed is None:
@@ -70,13 +84,20 @@ def planned(
     return plan
 
 
+def _changes(now: Contract, new: Contract) -> list[dict[str, Any]]:
+    """What differs, each with the verdict of the contract in force: a change cannot allow itself."""
+    changes = evolution(now, new)
+    forbidden = refused(changes, now.compatibility)
+    return [{**change._asdict(), "refused": change in forbidden} for change in changes]
+
+
 def _table_change(project: Project, contract: Contract) -> str:
     """What the table would go through: nothing, columns added, or why it cannot."""
     found = project.lake.find(project.lake.raw_name(contract))
     if found is None:
         return "none yet: it would be created"
     try:
-        wanted = iceberg_schema(contract, found.schema(), last_column_id=found.metadata.last_column_id)
+        wanted = fitting(found, contract)
     except ContractError as error:
         return f"impossible: {error.message}"
     added = sorted(set(wanted._name_to_id) - set(found.schema()._name_to_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ from frazil.contract.derive import iceberg_schema, partition_spec
 from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
 from frazil.settings import Settings
 from frazil.table.durable_io import make_directory
-from frazil.table.snapshots import OWNER
+from frazil.table.snapshots import EVENT_TIME, KEY, OWNER
 
 DEAD_LETTERS, COMMIT_HISTORY = "dead_letters", "commit_history"
 KNOWN_CATALOGS, KNOWN_STORAGES = "sqlite://PATH", "file://PATH"
@@ -184,7 +185,9 @@ class Lake:
         if found is not None:
             return found
         schema = iceberg_schema(contract)
-        return self._create(self.raw_name(contract), schema, partition_spec(contract, schema))
+        # what rows mean, for `evolve` to compare with; constant, as the owner
+        meaning = {KEY: json.dumps(contract.key), EVENT_TIME: json.dumps(contract.event_time)}
+        return self._create(self.raw_name(contract), schema, partition_spec(contract, schema), meaning)
 
     def dead_letters(self) -> Table:
         """The current version of `dead_letters`, created when it is not there. Raises as `raw`."""
@@ -211,10 +214,11 @@ class Lake:
     def close(self) -> None:
         self.catalog.close()
 
-    def _create(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+    def _create(self, name: str, schema: Schema, spec: PartitionSpec, meaning: Mapping[str, str] | None = None) -> Table:
         """Make a table with the field ids that `schema` has: PyIceberg's own `create_table` gives new ones."""
         with answering("the table cannot be created", table=name):
-            made = self.catalog.create_table_transaction((self.namespace, name), schema, partition_spec=spec, properties=self._properties())
+            properties = {**self._properties(), **(meaning or {})}
+            made = self.catalog.create_table_transaction((self.namespace, name), schema, partition_spec=spec, properties=properties)
             updates = tuple(_with_own_ids(update, schema, spec) for update in made._updates)
             with suppress(TableAlreadyExistsError, CommitFailedException):  # another process was first
                 self.catalog.commit_table(made._table, (AssertCreate(),), updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException
@@ -19,8 +20,9 @@ from pyiceberg.types import IcebergType, ListType, NestedField, StructType
 
 from frazil.contract import Contract
 from frazil.contract.derive import iceberg_schema
-from frazil.errors import CommitConflict
+from frazil.errors import CommitConflict, ContractError
 from frazil.table.catalog import Lake, answering
+from frazil.table.snapshots import EVENT_TIME, KEY
 
 ATTEMPTS = 5
 
@@ -32,13 +34,14 @@ def evolved(lake: Lake, table: Table, contract: Contract) -> Table:
     read as null there. Columns that the contract lost stay, optional; nothing optional becomes required.
 
     Raises:
-        ContractError: `contract.breaking_change`: a column would have to change its type.
+        ContractError: `contract.breaking_change`: a column would have to change its type, or rows would get another key or
+            event time.
         CommitConflict: Someone else committed meanwhile.
         Unavailable: Catalog or storage did not answer.
     """
     name, head = table.name()[-1], table.metadata.current_snapshot_id
     for _ in range(ATTEMPTS):
-        wanted = iceberg_schema(contract, table.schema(), last_column_id=table.metadata.last_column_id)
+        wanted = fitting(table, contract)
         if _shape(wanted.as_struct()) == _shape(table.schema().as_struct()):
             return table
         with answering("the table's schema cannot be changed", table=name):
@@ -47,6 +50,24 @@ def evolved(lake: Lake, table: Table, contract: Contract) -> Table:
         if table.metadata.current_snapshot_id != head:
             break
     raise CommitConflict("the table changed since its head was read", hint="read the head and decide again", table=name)
+
+
+def fitting(table: Table, contract: Contract) -> Schema:
+    """The schema with which the table can take rows of the contract. Raises ContractError as `evolved`."""
+    for name, what, wanted in ((KEY, "key", list(contract.key)), (EVENT_TIME, "event time", contract.event_time)):
+        said = table.properties.get(name)
+        if said is not None and (was := json.loads(said)) != wanted:
+            raise ContractError(
+                f"the {what} of {table.name()[-1]} is {_named(was)}, the contract makes it {_named(wanted)}",
+                code="contract.breaking_change",
+                hint=f"keep the {what}, or give the contract a new name",
+                table=table.name()[-1],
+            )
+    return iceberg_schema(contract, table.schema(), last_column_id=table.metadata.last_column_id)
+
+
+def _named(meaning: Any) -> str:
+    return ", ".join(meaning) if isinstance(meaning, list) and meaning else str(meaning or "none")
 
 
 def _set_schema(lake: Lake, table: Table, wanted: Schema) -> None:

@@ -19,6 +19,7 @@ from frazil.errors import Corrupt
 
 PREFIX = "frazil."
 OWNER = "frazil.owner"
+KEY, EVENT_TIME = "frazil.key", "frazil.event-time"
 """The table property that says a table is ours; its value is the project's name, and never changes."""
 
 State = str  # landed, dead or duplicates: a field of `Totals`
