@@ -3,18 +3,57 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from frazil.errors import ConfigError
 
 PROJECT_FILE = "frazil.toml"
+
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PLAIN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|w)?", re.ASCII)
+_ISO = re.compile(r"P(?=.)(?:(\d+)W|(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?)", re.ASCII)
+_OWN_VARIABLES = frozenset({"FRAZIL_PROFILE", "FRAZIL_RECEIPT_KEY", "FRAZIL_SHARED", "FRAZIL_CHAOS"})
+"""Variables with our prefix that are no settings."""
+
+
+def duration(value: object) -> timedelta:
+    """A time span as people write it: seconds (`5`, `"0.2"`), a number with ms, s, m, h, d or w (`"2m"`), or ISO 8601 (`"PT2M"`).
+
+    Raises:
+        ValueError: Anything else, or less than nothing.
+    """
+    span: object = value
+    try:
+        if isinstance(value, str):
+            span = _span(value.strip())
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            span = timedelta(seconds=value)
+    except (OverflowError, ValueError):  # a million years, inf, nan
+        span = None
+    if not isinstance(span, timedelta) or span < timedelta():
+        raise ValueError(f"{value!r} is no duration: write seconds (5, 0.2), or 200ms, 5s, 2m, 12h, 7d, 1w")
+    return span
+
+
+def _span(text: str) -> timedelta | None:
+    if (found := _PLAIN.fullmatch(text)) is not None:
+        return timedelta(**{_UNITS[found[2] or "s"]: float(found[1])})
+    if (found := _ISO.fullmatch(text)) is not None:
+        parts = zip(("weeks", "days", "hours", "minutes", "seconds"), found.groups(), strict=True)
+        return timedelta(**{unit: float(number) for unit, number in parts if number is not None})
+    return None
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class _Section(BaseModel):
@@ -27,7 +66,7 @@ class LogSettings(_Section):
     url: str = "file://.frazil/log"
     segment_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
     min_free_bytes: int | None = Field(default=None, ge=0, description="refuse writes below; default the smaller of 5 % and 1 GiB")
-    retention: timedelta = Field(default=timedelta(days=7), description="replay floor: keep at least this much behind the position")
+    retention: Duration = Field(default=timedelta(days=7), description="replay floor: keep at least this much behind the position")
 
 
 class LakeSettings(_Section):
@@ -48,7 +87,7 @@ class ProcessSettings(_Section):
     """How the local engine commits: at once when `batch_records` wait, else at the latest every `max_delay`."""
 
     batch_records: int = Field(default=100_000, ge=1, le=1_000_000)
-    max_delay: timedelta = timedelta(seconds=5)
+    max_delay: Duration = timedelta(seconds=5)
     attempts: int = Field(default=3, ge=1)
 
 
@@ -61,7 +100,7 @@ class ApiSettings(_Section):
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     max_record_bytes: int = Field(default=1024 * 1024, ge=64)
     max_ratio: int = Field(default=100, ge=1)
-    body_timeout: timedelta = timedelta(seconds=30)
+    body_timeout: Duration = timedelta(seconds=30)
     max_inflight_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
 
 
@@ -158,6 +197,22 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
             key=key,
             file=str(file),
         ) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that begin like ours and name no setting: most likely misspelt, since nothing reads them."""
+    known = _OWN_VARIABLES | set(variables())
+    return sorted(name for name in environment if name.upper().startswith("FRAZIL_") and name.upper() not in known)
+
+
+def variables() -> list[str]:
+    """Every variable that is a setting, sorted."""
+    known = {f"FRAZIL_{name}".upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            known |= {f"FRAZIL_{name}__{key}".upper() for key in section.model_fields}
+    return sorted(known)
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

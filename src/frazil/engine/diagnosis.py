@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,7 +35,10 @@ class Finding:
 
 def examine(root: Path | None, profile: str | None) -> list[Finding]:
     """Every check that can be made, in the order in which one depends on the other; it ends where nothing more can be told."""
-    found: list[Finding] = []
+    found: list[Finding] = [
+        Finding(f"variable {name}", "advice", "names no setting: nothing reads it", _nearest(name))
+        for name in configuration.unknown_variables(os.environ)
+    ]
     settings = _tried(found, "project", lambda: configuration.load(root, profile=profile), lambda it: f"{it.root} ({it.name})")
     if settings is None:
         return found
@@ -47,6 +52,11 @@ def examine(root: Path | None, profile: str | None) -> list[Finding]:
         found.extend(_contract(project, contract))
     found.append(_door(settings))
     return found
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), configuration.variables(), n=1)
+    return f"did you mean {near[0]}? otherwise: unset {name}" if near else f"unset {name}"
 
 
 def _tried(found: list[Finding], part: str, make: Callable[[], Any], says: Callable[[Any], str]) -> Any:
