@@ -81,6 +81,30 @@ pub const FAST_FIELDS: usize = 64;
 const SLOTS: usize = 256;
 const FREE: u8 = u8::MAX;
 
+/// Where a name is looked up: its first and last eight bytes and its length, which are all of a name of at most 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slot {
+    first: u64,
+    last: u64,
+    length: u32,
+    field: u8,
+}
+
+const EMPTY: Slot = Slot { first: 0, last: 0, length: 0, field: FREE };
+
+impl Slot {
+    fn of_name(name: &[u8], field: u8) -> Slot {
+        let word = |part: &[u8]| {
+            let mut bytes = [0; 8];
+            bytes[..part.len()].copy_from_slice(part);
+            u64::from_le_bytes(bytes)
+        };
+        let first = word(&name[..name.len().min(8)]);
+        let last = if name.len() >= 8 { word(&name[name.len() - 8..]) } else { 0 };
+        Slot { first, last, length: name.len() as u32, field }
+    }
+}
+
 /// An object of the contract.
 #[derive(Debug)]
 pub struct Node {
@@ -92,7 +116,7 @@ pub struct Node {
     pub required: u64,
     /// One bit per field.
     pub all: u64,
-    slots: Vec<u8>,
+    slots: Vec<Slot>,
     by_name: HashMap<Vec<u8>, usize>,
 }
 
@@ -100,13 +124,14 @@ impl Node {
     /// An object with these members, whose names differ.
     pub fn new(fields: Vec<Field>, pointer: Option<String>) -> Node {
         let by_name: HashMap<_, _> = fields.iter().enumerate().map(|(at, field)| (field.name.clone().into_bytes(), at)).collect();
-        let (mut slots, mut required, mut all) = (vec![FREE; SLOTS], 0, 0);
+        let (mut slots, mut required, mut all) = (vec![EMPTY; SLOTS], 0, 0);
         for (at, field) in fields.iter().enumerate().take(FAST_FIELDS) {
-            let mut slot = slot_of_name(field.name.as_bytes());
-            while slots[slot] != FREE {
+            let entry = Slot::of_name(field.name.as_bytes(), at as u8);
+            let mut slot = slot_of(entry.first, entry.last, field.name.len());
+            while slots[slot].field != FREE {
                 slot = (slot + 1) % SLOTS;
             }
-            slots[slot] = at as u8;
+            slots[slot] = entry;
             all |= 1 << at;
             required |= u64::from(field.required) << at;
         }
@@ -126,27 +151,18 @@ impl Node {
         let (first, last) = if length >= 8 { (first, u64_at(bytes, end - 8)) } else { (first & ((1 << (8 * length)) - 1), 0) };
         let mut slot = slot_of(first, last, length);
         loop {
-            let field = self.slots[slot];
-            if field == FREE {
+            let entry = self.slots[slot];
+            if entry.field == FREE {
                 return None;
             }
-            if self.fields[usize::from(field)].name.as_bytes() == &bytes[start..end] {
-                return Some(usize::from(field));
+            let field = usize::from(entry.field);
+            let alike = entry.first == first && entry.last == last && entry.length as usize == length;
+            if alike && (length <= 16 || self.fields[field].name.as_bytes() == &bytes[start..end]) {
+                return Some(field);
             }
             slot = (slot + 1) % SLOTS;
         }
     }
-}
-
-fn slot_of_name(name: &[u8]) -> usize {
-    let word = |part: &[u8]| {
-        let mut bytes = [0; 8];
-        bytes[..part.len()].copy_from_slice(part);
-        u64::from_le_bytes(bytes)
-    };
-    let first = word(&name[..name.len().min(8)]);
-    let last = if name.len() >= 8 { word(&name[name.len() - 8..]) } else { 0 };
-    slot_of(first, last, name.len())
 }
 
 #[inline(always)]

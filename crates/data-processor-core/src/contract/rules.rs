@@ -93,6 +93,12 @@ impl TextRule {
             && self.format.is_none()
     }
 
+    /// Whether a text of so many bytes needs no look: its length is inside, and there is no other rule.
+    #[inline(always)]
+    pub fn surely_admits(&self, bytes: usize) -> bool {
+        self.pattern.is_none() && self.allowed.is_none() && self.format.is_none() && self.length_surely_admits(bytes)
+    }
+
     /// Whether every rule holds; text that is not UTF-8 breaks them all.
     pub fn admits(&self, text: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(text) else { return false };
@@ -103,13 +109,18 @@ impl TextRule {
     }
 
     fn length_admits(&self, text: &str) -> bool {
-        let (min, max) = (self.min_length.unwrap_or(0), self.max_length.unwrap_or(usize::MAX));
-        // A code point has one to four bytes: most texts need no counting.
-        if text.len() <= max && text.len() >= min.saturating_mul(4) {
+        if self.length_surely_admits(text.len()) {
             return true;
         }
         let length = text.chars().count();
-        min <= length && length <= max
+        self.min_length.is_none_or(|min| min <= length) && self.max_length.is_none_or(|max| length <= max)
+    }
+
+    /// A code point has one to four bytes: most texts need no counting.
+    #[inline(always)]
+    fn length_surely_admits(&self, bytes: usize) -> bool {
+        let (min, max) = (self.min_length.unwrap_or(0), self.max_length.unwrap_or(usize::MAX));
+        bytes <= max && bytes >= min.saturating_mul(4)
     }
 }
 

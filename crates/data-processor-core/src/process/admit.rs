@@ -98,7 +98,7 @@ pub fn admit(plan: &Plan, body: Bytes, format: Format, received_us: i64, max_err
         return Err(body_error("body.too_large", "the body passes 4 GiB").hint("send smaller bodies"));
     }
     guarded(|| {
-        let spare = plan.spare.take().unwrap_or_else(|| Columns::new(plan, ROWS));
+        let spare = plan.spare.take().unwrap_or_else(|| Columns::for_verdicts(plan, ROWS));
         let mut door = Door {
             judge: Judge::reusing(plan, spare),
             padded: Padded::default(),

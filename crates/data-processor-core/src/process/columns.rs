@@ -5,7 +5,7 @@
 
 use arrow_buffer::NullBufferBuilder;
 
-use super::intern::Interner;
+use super::intern::{Admitted, Interner};
 use super::time::{DAY_US, DayMemo, HOUR_US};
 use crate::contract::{Kind, Plan, TextRule};
 
@@ -94,7 +94,7 @@ impl Plain {
     }
 }
 
-/// A column of texts: codes into distinct texts until nearly all prove to be distinct.
+/// A column of texts: codes into distinct texts until nearly all prove to be distinct. Where only verdicts are wanted it holds none.
 pub struct Text {
     /// One code per row while the column is coded.
     pub codes: Fixed<i32>,
@@ -102,6 +102,8 @@ pub struct Text {
     pub interner: Interner,
     /// The column, once it is plain.
     pub plain: Option<Plain>,
+    /// What was admitted lately, for columns that hold nothing.
+    verdicts: Option<Admitted>,
 }
 
 /// A coded column becomes plain when it holds this many distinct texts …
@@ -111,21 +113,24 @@ const MOSTLY: (usize, usize) = (3, 4);
 
 impl Text {
     fn new(capacity: usize) -> Self {
-        Text { codes: Fixed::new(capacity), interner: Interner::default(), plain: None }
+        Text { codes: Fixed::new(capacity), interner: Interner::default(), plain: None, verdicts: None }
     }
 
     /// Adds the text at `at` of a padded buffer; false, and nothing added, when it breaks a rule.
     #[inline(always)]
     pub fn push(&mut self, bytes: &[u8], at: usize, length: usize, rule: &TextRule) -> bool {
+        if let Some(admitted) = &mut self.verdicts {
+            return admitted.admits(bytes, at, length, rule);
+        }
         if let Some(plain) = &mut self.plain {
             let text = &bytes[at..at + length];
-            let admitted = rule.is_free() || rule.admits(text);
+            let admitted = rule.surely_admits(length) || rule.admits(text);
             if admitted {
                 plain.push(text);
             }
             return admitted;
         }
-        let code = self.interner.code(bytes, at, length, |text| rule.is_free() || rule.admits(text));
+        let code = self.interner.code(bytes, at, length, |text| rule.surely_admits(length) || rule.admits(text));
         if let Some(code) = code {
             self.codes.push(code as i32);
         }
@@ -135,6 +140,7 @@ impl Text {
     fn push_null(&mut self) {
         match &mut self.plain {
             Some(plain) => plain.push_null(),
+            None if self.verdicts.is_some() => {}
             None => self.codes.push_null(),
         }
     }
@@ -280,6 +286,13 @@ impl Columns {
         }
     }
 
+    /// Empty columns for verdicts only: rows are forgotten before they are `rows`, and texts are not kept.
+    pub fn for_verdicts(plan: &Plan, rows: usize) -> Columns {
+        let mut columns = Columns::new(plan, rows);
+        columns.texts.iter_mut().for_each(|text| text.verdicts = Some(Admitted::default()));
+        columns
+    }
+
     /// Adds a null, below an object nulls for all its fields.
     pub fn push_null(&mut self, plan: &Plan, kind: Kind) {
         match kind {
@@ -354,17 +367,12 @@ impl Columns {
         }
     }
 
-    /// Forgets all rows, keeps memory and distinct texts: for callers who want verdicts only.
+    /// Forgets all rows, keeps memory and what texts were admitted: for callers who want verdicts only.
     pub fn forget(&mut self, plan: &Plan) {
         self.rows = 0;
         self.retract(plan);
         self.event_date.clear();
         self.event_hour.clear();
-        for text in &mut self.texts {
-            if text.interner.text_bytes() > FORGET_BYTES {
-                text.interner.clear();
-            }
-        }
     }
 
     /// Whether some column outgrew Arrow's 32 bit offsets.
@@ -373,6 +381,3 @@ impl Columns {
         texts.chain(&self.jsons).chain([&self.extra]).any(|plain| plain.overflowed)
     }
 }
-
-/// Distinct texts that a column keeps between calls, in bytes.
-const FORGET_BYTES: usize = 1 << 18;

@@ -16,7 +16,20 @@ pub fn is_email(text: &str) -> bool {
 
 /// Four decimal numbers 0 to 255 without leading zeros.
 pub fn is_ipv4(text: &str) -> bool {
-    text.parse::<std::net::Ipv4Addr>().is_ok()
+    let (mut numbers, mut value, mut digits) = (1, 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' if digits == 0 || value != 0 => {
+                (value, digits) = (value * 10 + u32::from(byte - b'0'), digits + 1);
+                if value > 255 {
+                    return false;
+                }
+            }
+            b'.' if digits > 0 => (numbers, value, digits) = (numbers + 1, 0, 0),
+            _ => return false,
+        }
+    }
+    numbers == 4 && digits > 0
 }
 
 /// RFC 4291 text, without a zone.
@@ -91,6 +104,22 @@ mod tests {
         assert_eq!(uuid(&padded("01934B6E-7C0A-7DEF-8123-456789ABCDEF"), 0), Some(value));
         assert_eq!(uuid(&padded("01934b6e77c0a-7def-8123-456789abcdef"), 0), None);
         assert_eq!(uuid(&padded("01934b6e-7c0a-7def-8123-456789abcdeg"), 0), None);
+    }
+
+    #[test]
+    fn an_ipv4_address_is_what_the_standard_library_reads() {
+        let parts = ["", "0", "00", "01", "1", "9", "19", "99", "255", "256", "999", "0255", "+1", "1 ", "x"];
+        for (first, second) in parts.iter().flat_map(|first| parts.map(|second| (first, second))) {
+            for text in [
+                format!("{first}.{second}.3.4"),
+                format!("1.2.{first}.{second}"),
+                format!("{first}.{second}"),
+                format!("1.{first}.2.3.{second}"),
+                format!("1.2.{first}"),
+            ] {
+                assert_eq!(is_ipv4(&text), text.parse::<std::net::Ipv4Addr>().is_ok(), "{text}");
+            }
+        }
     }
 
     #[test]

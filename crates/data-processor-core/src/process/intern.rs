@@ -6,15 +6,19 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::text::u128_at;
+use crate::contract::TextRule;
 
+/// Slots of an empty table; a power of two.
 const START: usize = 1024;
 /// The top byte of a long text's key; a short text has its length there.
 const LONG: u128 = 0xff << 120;
 
 /// A set of texts with their codes.
+///
+/// The table is kept small, for it is looked up at random: a slot is four bytes. Its low bits are the code + 1 (0 is free; codes
+/// stay below the number of slots), the bits above them are the hash's and spare nearly every look at a wrong key.
 pub struct Interner {
-    /// Upper half of the hash and code + 1; 0 is free.
-    table: Vec<u64>,
+    table: Vec<u32>,
     seed: (u64, u64),
     keys: Vec<u128>,
     bytes: Vec<u8>,
@@ -39,11 +43,6 @@ impl Interner {
     /// Distinct texts.
     pub fn len(&self) -> usize {
         self.keys.len()
-    }
-
-    /// Bytes of all distinct texts.
-    pub fn text_bytes(&self) -> usize {
-        self.bytes.len()
     }
 
     /// Forgets all texts, keeps the memory.
@@ -87,14 +86,15 @@ impl Interner {
     #[inline(always)]
     fn find(&self, hash: u64, same: impl Fn(usize) -> bool) -> Result<u32, usize> {
         let mask = self.table.len() - 1;
-        let mut slot = hash as usize & mask;
+        let (mut slot, tag) = (hash as usize & mask, tag(hash, mask));
         loop {
             let entry = self.table[slot];
             if entry == 0 {
                 return Err(slot);
             }
-            if entry >> 32 == hash >> 32 && same(entry as u32 as usize - 1) {
-                return Ok(entry as u32 - 1);
+            let code = (entry & mask as u32).wrapping_sub(1);
+            if entry & !mask as u32 == tag && same(code as usize) {
+                return Ok(code);
             }
             slot = (slot + 1) & mask;
         }
@@ -107,7 +107,7 @@ impl Interner {
         let text = &bytes[at..at + length];
         let (hash, key, found);
         if length <= 15 {
-            key = u128_at(bytes, at) & ((1 << (8 * length)) - 1) | (length as u128) << 120;
+            key = short_key(bytes, at, length);
             hash = self.hash(key);
             found = self.find(hash, |code| self.keys[code] == key);
         } else {
@@ -126,26 +126,77 @@ impl Interner {
         self.keys.push(key);
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len() as i32);
-        let entry = self.keys.len() as u32;
-        self.table[slot] = (hash >> 32) << 32 | u64::from(entry);
-        if self.keys.len() * 2 > self.table.len() {
+        let count = self.keys.len() as u32;
+        self.table[slot] = tag(hash, self.table.len() - 1) | count;
+        if self.keys.len() * 3 > self.table.len() * 2 {
             self.grow();
         }
-        entry - 1
+        count - 1
     }
 
     fn grow(&mut self) {
-        let size = self.table.len() * 4;
-        let mut table = vec![0u64; size];
+        let mask = self.table.len() * 2 - 1;
+        let mut table = vec![0u32; mask + 1];
         for (code, key) in self.keys.iter().enumerate() {
             let hash = if key & LONG == LONG { *key as u64 } else { self.hash(*key) };
-            let mut slot = hash as usize & (size - 1);
+            let mut slot = hash as usize & mask;
             while table[slot] != 0 {
-                slot = (slot + 1) & (size - 1);
+                slot = (slot + 1) & mask;
             }
-            table[slot] = (hash >> 32) << 32 | (code as u64 + 1);
+            table[slot] = tag(hash, mask) | (code as u32 + 1);
         }
         self.table = table;
+    }
+}
+
+/// A text of at most 15 bytes and its length, as one number.
+#[inline(always)]
+fn short_key(bytes: &[u8], at: usize, length: usize) -> u128 {
+    u128_at(bytes, at) & ((1 << (8 * length)) - 1) | (length as u128) << 120
+}
+
+/// The bits of a slot that the code leaves free, out of the upper half of the hash.
+#[inline(always)]
+fn tag(hash: u64, mask: usize) -> u32 {
+    (hash >> 32) as u32 & !(mask as u32)
+}
+
+/// Slots of [`Admitted`]: two KiB a column stay in the processor's own cache.
+const LATELY: usize = 128;
+
+/// Short texts that a rule admitted lately: spares rules that cost more than a look.
+pub struct Admitted(Box<[u128; LATELY]>);
+
+impl Default for Admitted {
+    /// Holds a key that no short text has.
+    fn default() -> Self {
+        Admitted(Box::new([LONG; LATELY]))
+    }
+}
+
+impl Admitted {
+    /// Whether `rule` admits `bytes[at..at + length]` (padded buffer).
+    #[inline(always)]
+    pub fn admits(&mut self, bytes: &[u8], at: usize, length: usize, rule: &TextRule) -> bool {
+        let text = &bytes[at..at + length];
+        if rule.surely_admits(length) {
+            return true;
+        }
+        if length > 15 {
+            return rule.admits(text);
+        }
+        let key = short_key(bytes, at, length);
+        // Odd and with well-spread bits (2^64 / golden ratio): the top bits of the product depend on all below them.
+        let mixed = (key as u64 ^ ((key >> 64) as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let slot = &mut self.0[(mixed >> 57) as usize % LATELY];
+        if *slot == key {
+            return true;
+        }
+        let admitted = rule.admits(text);
+        if admitted {
+            *slot = key;
+        }
+        admitted
     }
 }
 
@@ -164,6 +215,19 @@ mod tests {
                 assert_eq!(code, Some(at as u32));
                 assert_eq!(interner.text(at), text.as_bytes());
             }
+        }
+    }
+
+    #[test]
+    fn what_was_admitted_lately_decides_nothing_but_itself() {
+        let rule = TextRule { pattern: Some(regex::Regex::new("^[0-9]*[02468]$").unwrap()), ..TextRule::default() };
+        let mut admitted = Admitted::default();
+        for number in (0..600u64).chain(0..600).map(|n| n * n * n * n * n) {
+            let text = number.to_string();
+            let padded = [text.as_bytes(), &[b'0'; 64]].concat();
+            assert_eq!(admitted.admits(&padded, 0, text.len(), &rule), number % 2 == 0, "{text}");
+            assert!(admitted.admits(&padded, 0, text.len() + 1, &rule), "{text}0");
+            assert!(!admitted.admits(&padded, 0, 0, &rule), "empty");
         }
     }
 
