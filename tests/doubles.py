@@ -133,7 +133,7 @@ def _row(row: dict[str, object]) -> dict[str, object]:
     lineage = {"_log": row["log"], "_partition": row["partition"], "_offset": row["offset"], "_request": row["request"]}
     value = row["value"]
     text = value.decode("latin-1") if isinstance(value, bytes) else None
-    stamps = {"event_date": NOON.date(), "event_hour": 12, "_received_at": NOON, "_contract_version": CONTRACT.hash}
+    stamps = {"event_date": NOON.date(), "event_hour": 12, "_received_at": NOON, "_contract_version": CONTRACT.version}
     return {"text": text, **stamps, **lineage}
 
 
@@ -141,7 +141,7 @@ def _letter(row: dict[str, object]) -> dict[str, object]:
     violation = {"index": None, "path": "", "code": "json.invalid", "message": "bad", "hint": "", "value": None}
     return {
         "contract": "notes",
-        "contract_version": CONTRACT.hash,
+        "contract_version": CONTRACT.version,
         "_log": row["log"],
         "_partition": row["partition"],
         "_offset": row["offset"],
