@@ -54,7 +54,7 @@ _SIMPLE: dict[type[IcebergType], str] = {
     BinaryType: "BLOB",
     FixedType: "BLOB",
 }
-_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(?:ANALYZE\b\s*)?(?:\([^()]*\)\s*)?", re.IGNORECASE)
 
 
 @dataclass
@@ -115,8 +115,7 @@ class Warehouse:
             FrazilError: `query.timeout`.
         """
         with _told(self.tables):
-            statements = duckdb.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type not in _READING:
+            if not _reads(sql):
                 words, hint = "only one statement that reads is allowed", "use SELECT, WITH, DESCRIBE, SUMMARIZE or EXPLAIN"
                 raise ConfigError(words, code="query.not_reading", hint=hint)
             timer = threading.Timer(timeout, self._connection.interrupt)
@@ -131,6 +130,19 @@ class Warehouse:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _reads(sql: str) -> bool:
+    """Whether this is one statement that reads. EXPLAIN ANALYZE runs what it explains, so that has to read, too."""
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        return False
+    if statements[0].type == duckdb.StatementType.EXPLAIN:
+        explain = _EXPLAIN.match(sql)
+        return explain is not None and [one.type for one in duckdb.extract_statements(sql[explain.end() :])] == [
+            duckdb.StatementType.SELECT
+        ]
+    return bool(statements[0].type == duckdb.StatementType.SELECT)
 
 
 @contextmanager
