@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import threading
@@ -98,11 +99,27 @@ def process(
     names = [project.contract(name).name for name in contract] if contract else sorted(project.contracts)
     engine = lines.engine(project.settings, names, until_idle=until_idle, lease=lease)
     if metrics_port is not None:
-        from prometheus_client import start_http_server
-
-        start_http_server(metrics_port, addr=project.settings.api.host, registry=telemetry.registry)
+        _serve_metrics(project.settings.api.host, metrics_port)
     _on_signal(engine.stop)
     raise typer.Exit(engine.run())
+
+
+def _serve_metrics(host: str, port: int) -> None:
+    from prometheus_client import start_http_server
+
+    from frazil import telemetry
+
+    try:
+        start_http_server(port, addr=host, registry=telemetry.registry)
+    except OSError as error:
+        code = "config.port_in_use" if error.errno == errno.EADDRINUSE else "config.bad_address"
+        raise ConfigError(
+            f"metrics cannot be served at {host}:{port}: {error.strerror}",
+            hint="choose another port with --metrics-port",
+            code=code,
+            host=host,
+            port=port,
+        ) from error
 
 
 def maintain(
