@@ -1,4 +1,4 @@
-"""Every processor gives the verdicts of docs/violations-spec.md. One suite, all implementations."""
+"""Every processor gives the verdicts of docs/reference/verdicts.md. One suite, all implementations."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ NO_CODES = {"generic.json", "log.json"}
 
 
 def documented() -> set[str]:
-    text = (ROOT / "docs/errors.md").read_text() + (ROOT / "docs/violations-spec.md").read_text()
+    text = (ROOT / "docs/errors.md").read_text() + (ROOT / "docs/reference/verdicts.md").read_text()
     return set(re.findall(r"`([a-z]+\.[a-z0-9_]+)`", text))
 
 

@@ -214,7 +214,7 @@ def test_iceberg_keeps_descriptions() -> None:
 
 
 def test_the_list_of_violations_is_the_specifications() -> None:
-    spec = (ROOT / "docs" / "violations-spec.md").read_text().split("## Values")[0]
+    spec = (ROOT / "docs" / "reference" / "verdicts.md").read_text().split("## Values")[0]
     cells = [line.split("|")[1].replace("`", " ").split() for line in spec.splitlines() if line.startswith("| `")]
     named = {f"format.invalid{word}" if word.startswith("_") else word for words in cells for word in words if word != "…"}
     assert {one.code for one in CODES if one.stage in ("parse", "validate")} == named

@@ -131,7 +131,7 @@ def test_texts_are_made_from_patterns(pattern: str) -> None:
 def test_every_violation_code_can_be_made() -> None:
     """From a contract that has every rule; `record.null` cannot be sent."""
     codes = set(_made(_everything())) | set(_made(_everything(max_bytes=2_000, max_members=100)))
-    listed = (ROOT / "docs" / "violations-spec.md").read_text().split("## Values")[0]
+    listed = (ROOT / "docs" / "reference" / "verdicts.md").read_text().split("## Values")[0]
     named = {
         word
         for line in listed.splitlines()

@@ -1,6 +1,6 @@
 """The one list of violation codes, and the page docs/reference/violations.md made from it.
 
-`python -m frazil.contract.violations` prints the page. A test compares the list with docs/violations-spec.md.
+`python -m frazil.contract.violations` prints the page. A test compares the list with docs/reference/verdicts.md.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def page() -> str:
         "# Violations",
         "",
         "What can be wrong with a record. Each is the `code` of a violation: in the answer to a request, in `dead_letters`, on the",
-        "command line. Codes are stable. The exact rules, messages and hints are in [violations-spec.md](../violations-spec.md).",
+        "command line. Codes are stable. The exact rules, messages and hints are in [verdicts](verdicts.md).",
         "This page is made from the list in `frazil.contract.violations`: `python -m frazil.contract.violations`.",
         "",
         "| Code | Stage | Means | Rule in the contract | Repair |",

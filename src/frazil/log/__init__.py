@@ -157,7 +157,7 @@ def check_logs(position: Position, log_id: str) -> None:
         raise Corrupt(
             "the position belongs to another log: this one was made anew",
             code="log.recreated",
-            hint="put the old log back, or move on with `frazil log switch`",
+            hint="put the old log back",
             expected=", ".join(sorted(position.logs)),
             found=log_id,
         )

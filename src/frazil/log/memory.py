@@ -215,7 +215,7 @@ class MemoryLog:
             raise Corrupt(
                 f"the log ends at offset {partition.next - 1}, but offset {last} was in it",
                 code="log.truncated",
-                hint="restore the log from a backup, or move on with `frazil log switch`",
+                hint="restore the log from a backup",
                 partition=partition.name,
                 end=partition.next - 1,
                 offset=last,
@@ -225,7 +225,7 @@ class MemoryLog:
             raise Corrupt(
                 f"the record at offset {last} is not the one that was read",
                 code="log.record_changed",
-                hint="put the right log back, or move on with `frazil log switch`",
+                hint="put the right log back",
                 partition=partition.name,
                 offset=last,
                 expected=expected,
@@ -242,7 +242,7 @@ class MemoryLog:
             if last + 1 < partition.base:
                 raise OffsetExpired(
                     f"{partition.base - last - 1:,} records were deleted before they were read",
-                    hint="accept the gap with `frazil process --skip-expired`, then raise the log's retention",
+                    hint="restore the older segments from a backup, and raise the log's retention",
                     partition=partition.name,
                     wanted=last + 1,
                     oldest=partition.base,

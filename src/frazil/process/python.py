@@ -1,4 +1,4 @@
-"""The readable reference: judges records as docs/violations-spec.md says, in plain Python.
+"""The readable reference: judges records as docs/reference/verdicts.md says, in plain Python.
 
 It is the oracle of the kernel's tests and the baseline of its benchmark. Every rule is written once, in the order of the
 specification; nothing is done twice as fast by being said twice.

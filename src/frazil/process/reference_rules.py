@@ -1,4 +1,4 @@
-"""The field rules of docs/violations-spec.md, each written once, in the order of the specification."""
+"""The field rules of docs/reference/verdicts.md, each written once, in the order of the specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact numbers, times and formats of text, as docs/violations-spec.md words them."""
+"""Exact numbers, times and formats of text, as docs/reference/verdicts.md words them."""
 
 from __future__ import annotations
 
