@@ -242,3 +242,31 @@ fn a_record_ends_where_its_bytes_end() {
         assert_eq!((good.num_rows(), dead.num_rows()), (1, 3), "cut at {cut}");
     }
 }
+
+/// A record of the plan with more members.
+fn with(name: &str, members: &str) -> String {
+    format!(r#"{{"id":"01934b6e-7c0a-7def-8123-456789abcdef","name":"{name}","at":1794900000000{members}}}"#)
+}
+
+#[test]
+fn repeated_names_and_integers_past_64_bit_are_refused() {
+    for members in [
+        r#","count":7,"count":7"#,
+        r#","new":1,"new":1"#,
+        r#","context":{"deep":{"email":"a@b.de","email":"a@b.de"}}"#,
+        r#","count":9223372036854775808"#,
+        r#","count":18446744073709551617"#, // 2^64 + 1: a sum that wraps is 1
+        r#","count":-18446744073709551617"#,
+    ] {
+        let (good, dead) = judge(&plan("keep", true), &[Some(with("a", members).as_bytes())]);
+        assert_eq!((good.num_rows(), dead.num_rows()), (0, 1), "{members}");
+    }
+}
+
+#[test]
+fn texts_that_differ_only_in_zeros_at_their_end_stay_apart() {
+    let records = [with("a", ""), with(r"a\u0000", ""), with(r"a\u0000\u0000", ""), with("a", "")];
+    let (good, _) = judge(&plan("keep", true), &records.each_ref().map(|record| Some(record.as_bytes())));
+    let names = good.column_by_name("name").unwrap().as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+    assert_eq!(names.into_iter().flatten().collect::<Vec<_>>(), ["a", "a\0", "a\0\0", "a"]);
+}
