@@ -1,20 +1,26 @@
-"""A project opened: the parts that its settings name. The one place where backends are chosen by URL."""
+"""A project opened: the parts that its settings name. The one place where backends are chosen by URL.
+
+Parts are imported when they are asked for: a command that looks at contracts only does not wait for the lake's libraries.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frazil import settings as configuration
 from frazil.contract import Contract
 from frazil.errors import ConfigError, ContractError
-from frazil.log import LogReader, LogWriter, Retention
-from frazil.process import Processor
 from frazil.settings import Settings
-from frazil.sink import KeyIndex
-from frazil.sink.dead_letters import IcebergDeadLetters
-from frazil.sink.iceberg import IcebergSink
-from frazil.table.catalog import Lake
+
+if TYPE_CHECKING:
+    from frazil.log import LogReader, LogWriter, Retention
+    from frazil.process import Processor
+    from frazil.sink import KeyIndex
+    from frazil.sink.dead_letters import IcebergDeadLetters
+    from frazil.sink.iceberg import IcebergSink
+    from frazil.table.catalog import Lake
 
 
 class Project:
@@ -70,9 +76,13 @@ class Project:
 
     @cached_property
     def lake(self) -> Lake:
+        from frazil.table.catalog import Lake
+
         return Lake.open(self.settings)
 
     def sink(self, contract: Contract) -> IcebergSink:
+        from frazil.sink.iceberg import IcebergSink
+
         return IcebergSink(self.lake, contract)
 
     def keys(self, contract: Contract) -> KeyIndex:
@@ -83,6 +93,8 @@ class Project:
     @cached_property
     def dead_letters(self) -> IcebergDeadLetters:
         """The project's dead letters; `adopt` and `open` take the sink they follow."""
+        from frazil.sink.dead_letters import IcebergDeadLetters
+
         return IcebergDeadLetters(self.lake)
 
     def _log_dir(self, contract: Contract) -> Path:

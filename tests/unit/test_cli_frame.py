@@ -99,6 +99,31 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_project_is_opened_without_the_libraries_of_its_lake(tmp_path: Path) -> None:
+    heavy = ["pyarrow", "pyiceberg", "sqlalchemy", "duckdb", "data_processor_rs"]
+    code = f"""
+import sys
+from frazil.cli.app import run
+run(["init", {str(tmp_path / "p")!r}])
+run(["-C", {str(tmp_path / "p")!r}, "contracts", "list"])
+sys.exit(','.join(m for m in {heavy!r} if m in sys.modules) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "events" in done.stdout
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_no_defect_and_asks_to_try_again(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure.show(OSError(number, "No room"), as_json=False) == 75
+    said = capsys.readouterr().err
+    assert "[system.disk_full] No room" in said
+    assert "free some space" in said
+    assert failure.show(OSError(number, "No room", "/x"), as_json=True) == 75
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["code"], error["retry"], error["context"]) == ("system.disk_full", "backoff", {"file": "/x"})
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m frazil.cli --help | head -n 1", shell=True, capture_output=True, text=True, check=False, cwd=tmp_path

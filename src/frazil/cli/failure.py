@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
 from typing import Any
 
-from frazil.errors import EXIT_AGAIN, EXIT_FAILED, EXIT_OPERATOR, FrazilError
+from frazil.errors import EXIT_AGAIN, EXIT_FAILED, EXIT_OPERATOR, FrazilError, Unavailable
 
 _KERNEL_EXITS = {"LogUnavailable": EXIT_AGAIN, "LogThrottled": EXIT_AGAIN, "LogCorrupt": EXIT_OPERATOR, "LogExpired": EXIT_OPERATOR}
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def show(error: BaseException, *, as_json: bool) -> int:
@@ -22,16 +26,23 @@ def show(error: BaseException, *, as_json: bool) -> int:
         shown = FrazilError(facts["message"], hint=facts["hint"], code=facts["code"], **facts["context"])
         _print(str(shown), facts, as_json=as_json)
         return _KERNEL_EXITS.get(type(error).__name__, EXIT_FAILED)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+        shown = _of_system(error)
+        _print(str(shown), shown.as_dict(), as_json=as_json)
+        return shown.exit_code
     facts = {"code": "frazil.unexpected", "message": f"{type(error).__name__}: {error}", "hint": "", "retry": "never", "context": {}}
-    text = f"[frazil.unexpected] {facts['message']}"
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"[system.os_error] {error.strerror}\nfile={str(error.filename)!r}\nhint: check that the path exists and may be used"
-    else:
-        text += (
-            f"\n{''.join(traceback.format_tb(error.__traceback__)[-3:])}hint: this is a defect of Frazil; please report it with these lines"
-        )
+    lines = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    text = f"[frazil.unexpected] {facts['message']}\n{lines}hint: this is a defect of Frazil; please report it with these lines"
     _print(text, facts, as_json=as_json)
     return EXIT_FAILED
+
+
+def _of_system(error: OSError) -> FrazilError:
+    where = {} if error.filename is None else {"file": str(error.filename)}
+    said = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        return Unavailable(said, code="system.disk_full", hint="free some space, then do it again; nothing was half done", **where)
+    return FrazilError(said, code="system.os_error", hint="check that the path exists and may be used", **where)
 
 
 def _print(text: str, facts: dict[str, Any], *, as_json: bool) -> None:

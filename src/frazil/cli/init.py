@@ -31,7 +31,7 @@ def init(
     """Write a project and print the next three commands."""
     source = template(example)
     files = sorted(one for one in source.rglob("*") if one.is_file() and not _NEVER.intersection(one.relative_to(source).parts))
-    if (directory / "frazil.toml").exists() or (directory.exists() and any(directory.iterdir())):
+    if (directory / "frazil.toml").exists() or (directory.is_dir() and any(one.name != ".git" for one in directory.iterdir())):
         raise ConfigError(
             f"{directory} is not empty",
             code="init.not_empty",
