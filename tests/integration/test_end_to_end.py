@@ -35,17 +35,32 @@ def a_visit(**fields: object) -> dict[str, object]:
     return {"event_id": str(uuid.uuid4()), "event_type": "click", "user_id": "u", "timestamp": "2026-11-20T12:00:00Z", **fields}
 
 
+def books_of(shop: Path) -> dict[str, int]:
+    """The books of `events`."""
+    books: dict[str, int] = frazil("verify", "--json", "-c", "events", cwd=shop).json[0]
+    return books
+
+
+@pytest.fixture(scope="module")
+def traffic(shop: Path, running: Up) -> None:
+    """Some of everything: generated events, a replay, its undo, a discard."""
+    done = frazil("generate", "events", "-n", "1000", "--invalid", "0.02", "--send", "--wait", "--url", running.url, cwd=shop)
+    assert done.code == 0, done.err
+    repair_and_take_back(shop, running, name="traffic")
+
+
 @pytest.mark.prop(1)
 @pytest.mark.prop(13)
 def test_generated_events_land_with_exactly_the_shares_asked_for(shop: Path, running: Up) -> None:
     shares = ("--invalid", "0.02", "--late", "0.02", "--duplicate", "0.03")
+    before = books_of(shop)
     done = frazil("generate", "events", "-n", "2000", *shares, "--send", "--wait", "--url", running.url, "--json", cwd=shop)
     assert done.code == 0, done.err
     assert done.json["verdict"] == {"landed": 1_900, "duplicates": 60, "dead": 40, "pending": 0}
     assert done.json["rejected"] == 40
-    books = {row["contract"]: row for row in frazil("verify", "--json", cwd=shop).json}
-    assert books["events"]["balanced"]
-    assert (books["events"]["landed"], books["events"]["dead"], books["events"]["duplicates"]) == (1_900, 40, 60)
+    after = books_of(shop)
+    assert after["balanced"]
+    assert [after[name] - before[name] for name in ("landed", "dead", "duplicates")] == [1_900, 40, 60]
 
 
 def test_an_event_is_visible_in_less_than_ten_seconds_at_a_low_rate(shop: Path, running: Up) -> None:
@@ -60,6 +75,10 @@ def test_an_event_is_visible_in_less_than_ten_seconds_at_a_low_rate(shop: Path, 
 
 
 def test_a_dead_letter_is_found_repaired_and_taken_back(shop: Path, running: Up) -> None:
+    repair_and_take_back(shop, running, name="fix")
+
+
+def repair_and_take_back(shop: Path, running: Up, *, name: str) -> None:
     file = shop / "bad.ndjson"
     file.write_text("".join(json.dumps(a_visit(value="12.50")) + "\n" for _ in range(3)))
     sent = frazil("send", str(file), "-c", "events", "--url", running.url, "--wait", cwd=shop)
@@ -71,7 +90,7 @@ def test_a_dead_letter_is_found_repaired_and_taken_back(shop: Path, running: Up)
     assert before >= 3
     wrong = frazil("dead", "replay", *chosen, "--dry-run", cwd=shop)
     assert wrong.code == 1
-    mended = ("dead", "replay", *chosen, "--patch", "value = number(value)", "--name", "fix")
+    mended = ("dead", "replay", *chosen, "--patch", "value = number(value)", "--name", name)
     dry = frazil(*mended, "--dry-run", "--json", cwd=shop)
     assert dry.json["lands"] >= 3
     done = frazil(*mended, "--json", cwd=shop)
@@ -79,20 +98,20 @@ def test_a_dead_letter_is_found_repaired_and_taken_back(shop: Path, running: Up)
     again = frazil(*mended, "--json", cwd=shop)
     assert again.json["landed"] == 0
     assert frazil("verify", cwd=shop).code == 0
-    undone = frazil("dead", "undo", "fix", "-c", "events", "--json", cwd=shop)
+    undone = frazil("dead", "undo", name, "-c", "events", "--json", cwd=shop)
     assert undone.json["rows"] == done.json["landed"]
-    assert frazil("dead", "undo", "fix", "-c", "events", cwd=shop).code == 1
+    assert frazil("dead", "undo", name, "-c", "events", cwd=shop).code == 1
     gone = frazil("dead", "discard", *chosen, "--reason", "test rows", "--json", cwd=shop)
     assert gone.json["letters"] >= 3
     assert frazil("verify", cwd=shop).code == 0
 
 
-def test_the_state_is_told(shop: Path, running: Up) -> None:
+def test_the_state_is_told(shop: Path, running: Up, traffic: None) -> None:
     rows = {row["contract"]: row for row in frazil("status", "--json", cwd=shop).json}
     assert rows["events"]["worker"] == "running"
     assert rows["events"]["lag"] == 0
     tables = {row["table"]: row for row in frazil("tables", "list", "--json", cwd=shop).json}
-    assert tables["raw_events"]["rows"] >= 1_900
+    assert tables["raw_events"]["rows"] >= 980
     history = [json.loads(line) for line in frazil("tables", "history", "events", "--json", cwd=shop).out.splitlines()]
     assert {row["kind"] for row in history} >= {"pump", "replay", "undo", "discard"}
     log = frazil("log", "show", "events", "--json", cwd=shop).json
@@ -101,7 +120,7 @@ def test_the_state_is_told(shop: Path, running: Up) -> None:
     assert [one for one in sick.json if one["state"] == "bad"] == []
 
 
-def test_a_table_goes_back_and_lands_again(shop: Path, running: Up) -> None:
+def test_a_table_goes_back_and_lands_again(shop: Path, traffic: None) -> None:
     history = [json.loads(line) for line in frazil("tables", "history", "events", "--json", cwd=shop).out.splitlines()]
     target = str(history[0]["snapshot_id"])
     dry = frazil("tables", "rewind", "events", "--to", target, "--dry-run", "--json", cwd=shop)
@@ -119,14 +138,14 @@ def test_a_table_goes_back_and_lands_again(shop: Path, running: Up) -> None:
     assert after["landed"] + after["dead"] + after["duplicates"] == after["records"]
 
 
-def test_a_changed_contract_is_planned_against_recorded_traffic(shop: Path, running: Up) -> None:
+def test_a_changed_contract_is_planned_against_recorded_traffic(shop: Path, traffic: None) -> None:
     text = (shop / "contracts" / "events.odcs.yaml").read_text()
     strict = shop / "next" / "events.odcs.yaml"
     strict.parent.mkdir()
     strict.write_text(text.replace("          - {value: click}\n", ""))
     plan = frazil("contracts", "plan", str(strict), "--json", cwd=shop)
     assert plan.code == 1
-    assert plan.json["newly_bad"] > 100
+    assert plan.json["newly_bad"] > 50
     assert plan.json["causes"][0]["code"] == "enum.unknown_value"
     assert plan.json["newly_good"] == 0
     same = frazil("contracts", "plan", "--json", cwd=shop)
