@@ -51,6 +51,10 @@ test-rust: ## Rust tests only
 test-python: build ## Python tests only
 	$(BIN)/pytest -q -n 2
 
+.PHONY: test-slow
+test-slow: build ## Python tests that are marked slow and left out of the others
+	$(BIN)/pytest -q -m slow --timeout 3600
+
 .PHONY: demo
 demo: build ## The shop under fire: 100,000 events, two kills, a repair, balanced books
 	$(BIN)/python -m demo

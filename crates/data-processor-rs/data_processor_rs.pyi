@@ -1,12 +1,51 @@
 """Frazil's kernel. Arrow objects cross by the C data interface: `pa.record_batch(x)` takes what is returned here."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, final
+from typing import Any, Protocol, Self, final, type_check_only
 
+__all__ = [
+    "Admission",
+    "BodyDecoder",
+    "BodyError",
+    "Column",
+    "EmbeddedLogReader",
+    "EmbeddedLogWriter",
+    "Event",
+    "Events",
+    "FormatError",
+    "IdempotencyMismatch",
+    "KernelError",
+    "KeyCache",
+    "LogCorrupt",
+    "LogExpired",
+    "LogThrottled",
+    "LogUnavailable",
+    "ParquetFault",
+    "Plan",
+    "PlanError",
+    "Rows",
+    "Schema",
+    "TransformedEvent",
+    "ValidationError",
+    "admit",
+    "deduplicate",
+    "equal_rows",
+    "parse_events",
+    "parse_json",
+    "process",
+    "read_iceberg_parquet",
+    "transform_batch",
+    "validate_schema",
+    "write_iceberg",
+    "write_iceberg_parquet",
+]
+
+@type_check_only
 class ArrowArray(Protocol):
     """Anything that exports one Arrow array or record batch (pyarrow, polars, this module)."""
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
+@type_check_only
 class ArrowStream(Protocol):
     """Anything that exports a stream of record batches (pyarrow tables and readers, polars frames)."""
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
@@ -15,6 +54,7 @@ class ArrowStream(Protocol):
 
 class KernelError(Exception):
     """`code`, `retry`, `hint` and `context` (dict) as attributes, with the words of `frazil.errors`."""
+
     code: str
     retry: str
     hint: str
@@ -39,12 +79,18 @@ class Rows:
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
     def __arrow_c_schema__(self) -> object: ...
 
+@final
+class Column:
+    """An array owned by the kernel."""
+    def __len__(self) -> int: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
 # ---------------------------------------------------------------- process
 
 @final
 class Plan:
     """A compiled contract: `Contract.plan` of Frazil. Immutable, shared between threads."""
-    def __init__(self, plan: str) -> None: ...
+    def __new__(cls, plan: str) -> Self: ...
     @property
     def name(self) -> str: ...
     @property
@@ -76,7 +122,8 @@ def admit(plan: Plan, body: bytes, *, format: str, received_at_us: int, max_erro
     """Split a body (`json`: one object or one array; `ndjson`) into records byte for byte and judge each. GIL released.
 
     Raises:
-        BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`: nothing of it may be stored.
+        BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`:
+            nothing of it may be stored.
         FormatError: an unknown format; names the known ones.
     """
 
@@ -86,7 +133,7 @@ class BodyDecoder:
 
     Raises BodyError: `body.too_large` over `max_bytes`, `body.ratio_exceeded` over `max_ratio` once 1 MiB came out, `body.bad_compression`.
     """
-    def __init__(self, encoding: str, *, max_bytes: int, max_ratio: int = 100) -> None: ...
+    def __new__(cls, encoding: str, *, max_bytes: int, max_ratio: int = 100) -> Self: ...
     def feed(self, chunk: bytes) -> None: ...
     def finish(self) -> bytes:
         """The whole body. Raises `body.bad_compression` when the stream is cut."""
@@ -106,6 +153,7 @@ class Events:
 @final
 class ValidationError:
     """One broken rule: `index`, `path`, `code`, `message`, `hint`, `value` (JSON-ready)."""
+
     index: int
     path: str
     code: str
@@ -122,6 +170,7 @@ def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json")
 def parse_json(data: bytes, plan: Plan | None = None) -> Events: ...
 def validate_schema(events: Events, plan: Plan | None = None) -> list[ValidationError]:
     """Every violation of every record, in order of records."""
+
 def transform_batch(events: Events, plan: Plan | None = None) -> Rows:
     """Valid rows with `event_date`, `event_hour`."""
 
@@ -141,13 +190,13 @@ class KeyCache:
         """Take over the keys of rows; a key already there keeps its tag."""
     def retain(self, tags: Sequence[int]) -> None:
         """Forget keys with other tags."""
-    def probe(self, rows: ArrowArray, key: Sequence[str]) -> tuple[ArrowArray, ArrowArray]:
+    def probe(self, rows: ArrowArray, key: Sequence[str]) -> tuple[Column, Column]:
         """Per row, both int64: the index of the first earlier row of the batch with the same key or -1; the tag of the cached key or -1.
 
         Earlier rows are compared by exact key, a cached tag may be a hash collision: read the row back.
         """
 
-def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> ArrowArray:
+def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> Column:
     """Boolean per row: the named columns hold equal typed values (null equals null, NaN equals NaN, text dictionary or plain)."""
 
 # ---------------------------------------------------------------- Parquet for Iceberg
@@ -189,15 +238,15 @@ def write_iceberg(events: Events | ArrowArray | ArrowStream, table_path: str, *,
 @final
 class EmbeddedLogWriter:
     """One topic's writer: one thread, group commit; acknowledged means fsynced. Several processes may append."""
-    def __init__(
-        self,
+    def __new__(
+        cls,
         directory: str,
         *,
         segment_bytes: int = 67_108_864,
         queue_bytes: int = 268_435_456,
         group_bytes: int = 8_388_608,
         min_free_bytes: int | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def log_id(self) -> str: ...
     def append(
@@ -231,7 +280,7 @@ class EmbeddedLogWriter:
 @final
 class EmbeddedLogReader:
     """Reads one topic, read-only, from any process."""
-    def __init__(self, directory: str) -> None: ...
+    def __new__(cls, directory: str) -> Self: ...
     @property
     def log_id(self) -> str: ...
     def read(self, after: int, limit: int, max_bytes: int = 268_435_456) -> Rows | None:

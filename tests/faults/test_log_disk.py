@@ -52,6 +52,10 @@ def test_a_write_that_finds_the_disk_full_asks_to_wait(when: int, tmp_path: Path
     judge(directory, said)
 
 
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    return done.stderr.decode(errors="replace").strip() or f"mount ended with {done.returncode}"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB."""
@@ -59,7 +63,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(place)], capture_output=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root: a full disk is tested by a limit on file sizes only")
+        pytest.skip(f"a small file system cannot be mounted here: a full disk is NOT tested, only a limit on file sizes ({_said(mounted)})")
     try:
         yield place
     finally:

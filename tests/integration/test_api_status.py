@@ -58,6 +58,7 @@ def test_a_status_only_moves_forward(served: Served) -> None:
     jobs = [served.send([order(value=value) for value in (1, -1, 2)]).json["job_id"] for _ in range(3)]
     ranks = {"queued": 0, "processing": 1, "completed": 2}
     before = {job: status(served, job) for job in jobs}
+    seen = {job: [before[job]["state"]] for job in jobs}
     for _ in range(12):
         land(served, limit=1, once=True)
         for job in jobs:
@@ -66,7 +67,9 @@ def test_a_status_only_moves_forward(served: Served) -> None:
             assert now["pending"] <= before[job]["pending"]
             assert all(now[name] >= before[job][name] for name in ("landed", "dead", "duplicates"))
             before[job] = now
-    assert {now["state"] for now in before.values()} == {"completed"}
+            seen[job].append(now["state"])
+    assert {tuple(dict.fromkeys(states)) for states in seen.values()} == {("queued", "processing", "completed")}
+    assert all(states == sorted(states, key=ranks.__getitem__) for states in seen.values())
 
 
 def test_the_answer_can_wait_until_the_records_landed(served: Served) -> None:

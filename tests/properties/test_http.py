@@ -142,7 +142,9 @@ def test_every_error_is_logged_with_its_facts(served: Served, case: tuple[str, b
     path, body, headers, code = case
     answer = served.call("GET" if body is None else "POST", path, body, **headers)
     assert answer.code == code
-    (line,) = served.log_lines(request=answer.headers["x-request-id"], event="request_refused")
+    logged = served.log_lines(request=answer.headers["x-request-id"], event="request_refused")
+    assert len(logged) == 1, "once, under the request's id"
+    line = logged[0]
     assert (line["code"], line["status"], line["component"]) == (code, answer.status, "api")
     assert line["message"] == answer.json["detail"]
     assert {"time", "level", "hint", "retry", "context"} <= set(line)
@@ -156,6 +158,17 @@ def test_every_error_is_logged_with_its_facts(served: Served, case: tuple[str, b
 @settings(max_examples=30)
 def test_a_job_id_we_did_not_give_is_unknown(served: Served, job_id: str) -> None:
     answer = served.call("GET", f"/status/{job_id}")
+    assert (answer.status, answer.code) == (404, "job.unknown")
+
+
+@pytest.mark.prop(1)
+@given(st.integers(0, 199), st.integers(1, 31))
+@settings(max_examples=30)
+def test_a_job_id_with_a_letter_changed_is_unknown(served: Served, at: int, further: int) -> None:
+    job_id = served.send([order()]).json["job_id"]
+    alphabet, at = "abcdefghijklmnopqrstuvwxyz234567", at % len(job_id)
+    other = alphabet[(alphabet.index(job_id[at]) + further) % 32]
+    answer = served.call("GET", f"/status/{job_id[:at]}{other}{job_id[at + 1 :]}")
     assert (answer.status, answer.code) == (404, "job.unknown")
 
 

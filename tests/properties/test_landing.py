@@ -72,10 +72,10 @@ def test_every_processed_batch_is_in_the_table(values: list[list[bytes | None]])
             assert commit is not None
             assert commit.landed + commit.dead + commit.duplicates == len(batch)
         wanted = expected(log.partitions["0"])
-        rows = {
-            row["_offset"]: {"event_id": str(row["event_id"]), "amount": row["amount"], "note": row["note"]} for row in landed(sink.lake)
-        }
-        assert rows == {offset: typed(value) for offset, value in wanted.items()}
+        rows = [
+            (row["_offset"], {"event_id": str(row["event_id"]), "amount": row["amount"], "note": row["note"]}) for row in landed(sink.lake)
+        ]
+        assert rows == [(offset, typed(wanted[offset])) for offset in sorted(wanted)], "each once"
         places = [place_of(letter) for letter in set_aside(sink.lake)]
         assert sorted(place.offset for place in places) == sorted(set(range(len(log.partitions["0"]))) - set(wanted)), "each record once"
 

@@ -117,7 +117,8 @@ def test_one_holds_the_lease_and_its_end_frees_it(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_frees_the_lease(tmp_path: Path) -> None:
-    code = f"from frazil.engine.lease import Lease; from pathlib import Path; assert Lease(Path({str(tmp_path)!r}), 'x').take(); print('held', flush=True); input()"
+    take = f"assert Lease(Path({str(tmp_path)!r}), 'x').take()"
+    code = f"from frazil.engine.lease import Lease; from pathlib import Path; {take}; print('held', flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
