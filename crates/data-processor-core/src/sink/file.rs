@@ -64,7 +64,11 @@ pub struct OpenFile {
 
 fn encoders(writer: &SerializedFileWriter<File>, schema: &IcebergSchema) -> parquet::errors::Result<Vec<Encoders>> {
     let group = writer.flushed_row_groups().len();
-    let mut arrow = ArrowRowGroupWriterFactory::new(writer, arrow_schema(schema)).create_column_writers(group)?.into_iter();
+    let arrow = match schema.columns.iter().any(has_list) {
+        true => ArrowRowGroupWriterFactory::new(writer, arrow_schema(schema)).create_column_writers(group)?,
+        false => Vec::new(), // each holds buffers of its own
+    };
+    let mut arrow = arrow.into_iter();
     let mut descriptors = writer.schema_descr().columns().iter().cloned();
     let encoders = |column: &Column| {
         let mut leaves = Vec::new();

@@ -3,7 +3,8 @@
 mod cells;
 mod equal;
 
-use arrow_array::{Int64Array, RecordBatch, UInt32Array};
+use arrow_array::{BooleanArray, Int64Array, RecordBatch};
+use arrow_buffer::BooleanBufferBuilder;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -57,14 +58,14 @@ impl<'a> Keys<'a> {
         self.codes[a] == self.codes[b] && (self.exact || self.columns.iter().all(|cells| equal::equal_cells(cells, a, cells, b)))
     }
 
-    /// Per row, the first earlier row with the same key.
-    fn first_of_each(&self) -> Vec<Option<usize>> {
+    /// Calls `each` with every row in turn and the first earlier row with the same key.
+    fn visit(&self, mut each: impl FnMut(usize, Option<usize>)) {
+        let rows = self.codes.len();
         if self.columns.is_empty() {
-            return vec![None; self.codes.len()];
+            return (0..rows).for_each(|row| each(row, None));
         }
         let hasher = FixedState::default();
-        let mut seen: HashTable<u32> = HashTable::with_capacity(self.codes.len());
-        let mut first = Vec::with_capacity(self.codes.len());
+        let mut seen: HashTable<u32> = HashTable::with_capacity(rows);
         for (row, code) in self.codes.iter().enumerate() {
             let at = seen.entry(
                 hasher.hash_one(code),
@@ -72,14 +73,13 @@ impl<'a> Keys<'a> {
                 |earlier| hasher.hash_one(self.codes[*earlier as usize]),
             );
             match at {
-                hashbrown::hash_table::Entry::Occupied(earlier) => first.push(Some(*earlier.get() as usize)),
+                hashbrown::hash_table::Entry::Occupied(earlier) => each(row, Some(*earlier.get() as usize)),
                 hashbrown::hash_table::Entry::Vacant(free) => {
                     free.insert(row as u32);
-                    first.push(None);
+                    each(row, None);
                 }
             }
         }
-        first
     }
 }
 
@@ -136,13 +136,20 @@ pub fn random() -> u64 {
 ///
 /// Parts of a key that are null compare equal, as in [`equal_rows`]. Without key columns nothing is a duplicate.
 pub fn deduplicate(rows: &RecordBatch, key: &[String]) -> Result<RecordBatch> {
-    let first = Keys::of(rows, key, secret())?.first_of_each();
-    if first.iter().all(Option::is_none) {
+    let mut repeats = Vec::new();
+    Keys::of(rows, key, secret())?.visit(|row, first| {
+        if first.is_some() {
+            repeats.push(row);
+        }
+    });
+    if repeats.is_empty() {
         return Ok(rows.clone());
     }
-    let kept = first.iter().enumerate().filter(|(_, first)| first.is_none()).map(|(row, _)| row as u32);
-    let kept = UInt32Array::from_iter_values(kept);
-    arrow_select::take::take_record_batch(rows, &kept).map_err(|e| Error::new(ErrorKind::Plan, "key.rows", e.to_string()))
+    let mut kept = BooleanBufferBuilder::new(rows.num_rows());
+    kept.append_n(rows.num_rows(), true);
+    repeats.iter().for_each(|row| kept.set_bit(*row, false));
+    let kept = BooleanArray::from(kept.finish());
+    arrow_select::filter::filter_record_batch(rows, &kept).map_err(|e| Error::new(ErrorKind::Plan, "key.rows", e.to_string()))
 }
 
 /// 20 bytes per key instead of 32: no alignment to 16.
@@ -242,12 +249,13 @@ impl KeyCache {
     /// Per row the first earlier row of the batch with the same key or -1, and the tag of the cached key or -1.
     pub fn probe(&self, rows: &RecordBatch, key: &[String]) -> Result<(Int64Array, Int64Array)> {
         let keys = Keys::of(rows, key, self.secret)?;
-        let first = keys.first_of_each().into_iter().map(|row| row.map_or(-1, |row| row as i64));
+        let mut first = Vec::with_capacity(keys.codes.len());
+        keys.visit(|_, earlier| first.push(earlier.map_or(-1, |row| row as i64)));
         let tags = keys.codes.iter().map(|code| {
             let code = words(*code);
             self.seen.find(self.hasher.hash_one(code), |seen| seen.code == code).map_or(-1, |seen| self.tags[seen.tag as usize])
         });
-        Ok((Int64Array::from_iter_values(first), Int64Array::from_iter_values(tags)))
+        Ok((Int64Array::from(first), Int64Array::from_iter_values(tags)))
     }
 }
 

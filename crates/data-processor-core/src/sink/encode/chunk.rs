@@ -9,7 +9,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::super::bounds::{Edges, Extent};
+use super::super::bounds::Extent;
 use super::super::footer;
 use super::super::leaf::{Leaf, Source};
 use super::super::schema::{Column, Kind};
@@ -39,6 +39,8 @@ enum Way {
     Coded,
     /// Values one after the other.
     Plain,
+    /// Lengths as differences, then the bytes of all values: less to compress than a length before each.
+    Lengths,
     /// Differences, for whole numbers.
     Delta,
     /// Byte streams, for floats.
@@ -213,7 +215,7 @@ impl ChunkWriter {
                 let (values, _) = values.as_chunks::<16>();
                 for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row]));
             }
-            (_, source) => return self.take_plain(leaf, rows, source),
+            (_, source) => return self.take_bytes(leaf, rows, source),
         }
         rows.len()
     }
@@ -258,14 +260,13 @@ impl ChunkWriter {
         rows.len()
     }
 
-    fn take_plain(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
-        let prefixed = self.physical == Physical::BYTE_ARRAY;
+    fn take_bytes(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
         for (taken, row) in rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row)) {
             let value = source.bytes(row);
-            if prefixed {
-                self.raw.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            }
             self.raw.extend_from_slice(value);
+            if self.way == Way::Lengths {
+                self.longs.push(value.len() as i64);
+            }
             if self.raw.len() >= PAGE_BYTES {
                 return taken + 1;
             }
@@ -278,6 +279,7 @@ impl ChunkWriter {
         match self.physical {
             Physical::INT32 | Physical::INT64 => Way::Delta,
             Physical::FLOAT | Physical::DOUBLE => Way::Split,
+            Physical::BYTE_ARRAY => Way::Lengths,
             _ => Way::Plain,
         }
     }
@@ -286,7 +288,7 @@ impl ChunkWriter {
     fn spell_out(&mut self) {
         self.way = self.without_dictionary();
         let codes = std::mem::take(&mut self.codes);
-        let edges = self.dictionary_edges();
+        let edges = self.dictionary.edges(&self.kind, self.physical);
         self.extent.join(edges);
         let numbers = self.dictionary.numbers();
         match self.way {
@@ -296,6 +298,12 @@ impl ChunkWriter {
             Way::Delta => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
             Way::Split => {
                 codes.iter().for_each(|code| self.raw.extend_from_slice(&numbers[*code as usize].to_le_bytes()[..self.width]))
+            }
+            Way::Lengths => {
+                for value in codes.iter().map(|code| self.dictionary.value(*code as usize)) {
+                    self.raw.extend_from_slice(value);
+                    self.longs.push(value.len() as i64);
+                }
             }
             _ => codes.iter().for_each(|code| self.dictionary.spell(*code as usize, &mut self.raw)),
         }
@@ -367,6 +375,11 @@ impl ChunkWriter {
                 pack::split(body, &self.raw, self.width);
                 Encoding::BYTE_STREAM_SPLIT
             }
+            Way::Lengths => {
+                pack::delta(body, &self.longs, true);
+                body.extend_from_slice(&self.raw);
+                Encoding::DELTA_LENGTH_BYTE_ARRAY
+            }
             Way::Plain => {
                 body.extend_from_slice(&self.raw);
                 Encoding::PLAIN
@@ -390,36 +403,6 @@ impl ChunkWriter {
         }
         self.pause = PAUSE;
         press.store(body)
-    }
-
-    fn dictionary_edges(&self) -> Edges {
-        let numbers = self.dictionary.numbers();
-        match (&self.kind, self.physical) {
-            (Kind::Decimal { .. }, Physical::INT32) => {
-                Edges::over(numbers.iter().map(|bits| i128::from(*bits as i32)), Ord::cmp, Edges::Decimal)
-            }
-            (Kind::Decimal { .. }, Physical::INT64) => {
-                Edges::over(numbers.iter().map(|bits| i128::from(bits.cast_signed())), Ord::cmp, Edges::Decimal)
-            }
-            (Kind::Decimal { .. }, _) => {
-                let unscaled = (0..self.dictionary.len()).map(|code| decimal_of(self.dictionary.value(code)));
-                Edges::over(unscaled, Ord::cmp, Edges::Decimal)
-            }
-            (_, Physical::INT32) => Edges::over(numbers.iter().map(|bits| *bits as i32), Ord::cmp, Edges::I32),
-            (_, Physical::INT64) => Edges::over(numbers.iter().map(|bits| bits.cast_signed()), Ord::cmp, Edges::I64),
-            (_, Physical::FLOAT) => {
-                let values = numbers.iter().map(|bits| f32::from_bits(*bits as u32)).filter(|value| !value.is_nan());
-                Edges::over(values, f32::total_cmp, Edges::F32)
-            }
-            (_, Physical::DOUBLE) => {
-                let values = numbers.iter().map(|bits| f64::from_bits(*bits)).filter(|value| !value.is_nan());
-                Edges::over(values, f64::total_cmp, Edges::F64)
-            }
-            _ => {
-                let values = (0..self.dictionary.len()).map(|code| self.dictionary.value(code));
-                Edges::over(values, Ord::cmp, |low: &[u8], high: &[u8]| Edges::Bytes(low.to_vec(), high.to_vec()))
-            }
-        }
     }
 
     fn dictionary_page(&self, press: &mut Press) -> Result<(Vec<u8>, usize)> {
@@ -448,7 +431,7 @@ impl ChunkWriter {
         let mut bytes = Vec::new();
         let dictionary = self.dictionary.len() > 0;
         if dictionary {
-            let edges = self.dictionary_edges();
+            let edges = self.dictionary.edges(&self.kind, self.physical);
             self.extent.join(edges);
             let (page, uncompressed) = self.dictionary_page(press)?;
             bytes = page;
@@ -483,13 +466,6 @@ impl ChunkWriter {
             .set_statistics(footer::statistics(&self.extent, self.physical, self.width, self.nulls))
             .build()
     }
-}
-
-fn decimal_of(bytes: &[u8]) -> i128 {
-    let filler = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
-    let mut wide = [filler; 16];
-    wide[16 - bytes.len()..].copy_from_slice(bytes);
-    i128::from_be_bytes(wide)
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {

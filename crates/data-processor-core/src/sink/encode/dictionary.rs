@@ -1,8 +1,13 @@
 //! The distinct values of one column chunk, numbered in order of appearance.
 
+use std::hash::BuildHasher;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use parquet::basic::Type as Physical;
+
+use super::super::bounds::Edges;
+use super::super::schema::Kind;
 
 /// Distinct values: numbers by their bits, everything else by its bytes.
 pub struct Dictionary {
@@ -97,6 +102,44 @@ impl Dictionary {
         }
         out.extend_from_slice(value);
     }
+
+    /// The edges of the values, read as `kind`.
+    pub fn edges(&self, kind: &Kind, physical: Physical) -> Edges {
+        let numbers = &self.numbers;
+        match (kind, physical) {
+            (Kind::Decimal { .. }, Physical::INT32) => {
+                Edges::over(numbers.iter().map(|bits| i128::from(*bits as i32)), Ord::cmp, Edges::Decimal)
+            }
+            (Kind::Decimal { .. }, Physical::INT64) => {
+                Edges::over(numbers.iter().map(|bits| i128::from(bits.cast_signed())), Ord::cmp, Edges::Decimal)
+            }
+            (Kind::Decimal { .. }, _) => {
+                let unscaled = (0..self.len()).map(|code| decimal_of(self.value(code)));
+                Edges::over(unscaled, Ord::cmp, Edges::Decimal)
+            }
+            (_, Physical::INT32) => Edges::over(numbers.iter().map(|bits| *bits as i32), Ord::cmp, Edges::I32),
+            (_, Physical::INT64) => Edges::over(numbers.iter().map(|bits| bits.cast_signed()), Ord::cmp, Edges::I64),
+            (_, Physical::FLOAT) => {
+                let values = numbers.iter().map(|bits| f32::from_bits(*bits as u32)).filter(|value| !value.is_nan());
+                Edges::over(values, f32::total_cmp, Edges::F32)
+            }
+            (_, Physical::DOUBLE) => {
+                let values = numbers.iter().map(|bits| f64::from_bits(*bits)).filter(|value| !value.is_nan());
+                Edges::over(values, f64::total_cmp, Edges::F64)
+            }
+            _ => {
+                let values = (0..self.len()).map(|code| self.value(code));
+                Edges::over(values, Ord::cmp, |low: &[u8], high: &[u8]| Edges::Bytes(low.to_vec(), high.to_vec()))
+            }
+        }
+    }
+}
+
+fn decimal_of(bytes: &[u8]) -> i128 {
+    let filler = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+    let mut wide = [filler; 16];
+    wide[16 - bytes.len()..].copy_from_slice(bytes);
+    i128::from_be_bytes(wide)
 }
 
 #[inline]
