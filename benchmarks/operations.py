@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class Operations:
         self.python_rows = python_way.transform(self.sound)
         self.unique = self.deduplicated()
         self.python_unique = python_way.deduplicate(self.python_rows)
+        bounds = [0, *itertools.accumulate(len(rows) for rows in self.rows)]
+        self.python_batches = [self.python_rows[start:end] for start, end in itertools.pairwise(bounds)]
         self._check(given)
 
     def _check(self, given: Input) -> None:
@@ -78,6 +81,13 @@ class Operations:
             kept.append(kernel_way.columns_of(pa.record_batch(rows)).filter(new))
         return kept
 
+    def decided(self) -> None:
+        """What the pump asks of its cache: which rows of a batch are new."""
+        cache = kernel.KeyCache()
+        for number, rows in enumerate(self.rows):
+            cache.probe(rows, kernel_way.KEY)
+            cache.add(rows, kernel_way.KEY, number)
+
     def process(self) -> None:
         for body in self.bodies:
             kernel_way.judged(body)
@@ -94,13 +104,14 @@ class Operations:
 
     def measure(self, rounds: int) -> list[dict[str, Any]]:
         """ns per event of each operation in both worlds."""
-        schema = self.unique[0].schema
+        schema = pa.schema([field.with_type(python_way.plain(field.type)) for field in self.unique[0].schema])
         pairs: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
             ("JSON parsing", self.parse, lambda: python_way.parse(self.lines)),
             ("schema validation, parsing included", self.judge, lambda: python_way.validate(python_way.parse(self.lines)[0])),
             ("transformation", self.transform, lambda: python_way.transform(self.sound)),
-            ("deduplication", lambda: [kernel.deduplicate(rows, kernel_way.KEY) for rows in self.rows],
-             lambda: python_way.deduplicate(self.python_rows)),
+            ("deduplication, within batches of 16 MiB", lambda: [kernel.deduplicate(rows, kernel_way.KEY) for rows in self.rows],
+             lambda: [python_way.deduplicate(rows) for rows in self.python_batches]),
+            ("deduplication, against all earlier batches", self.decided, lambda: python_way.deduplicate(self.python_rows)),
             ("Iceberg Parquet writing", lambda: in_new_place(self.write),
              lambda: in_new_place(lambda place: python_way.write(self.python_unique, place, schema))),
         ]  # fmt: skip

@@ -156,6 +156,13 @@ def deduplicate(rows: Iterable[Event]) -> list[Event]:
     return kept
 
 
+def plain(kind: pa.DataType) -> pa.DataType:
+    """The type as a programmer would name it: text is text."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(plain(field.type)) for field in kind])
+    return pa.string() if pa.types.is_dictionary(kind) else kind
+
+
 def write(rows: Iterable[Event], place: Path, schema: pa.Schema) -> int:
     """Day-partitioned zstd Parquet; how many bytes."""
     days: dict[Any, list[Event]] = {}

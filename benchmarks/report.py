@@ -81,7 +81,7 @@ def write(results: dict[str, Any], docs: Path) -> None:
     given = results["input"]
     one_core = [(row["name"], row["cpu"]) for row in results["chain"] if row["cores"] == 1]
     bars(pictures / "chain.svg", f"Whole chain, {given['events']:,} events, one core, CPU seconds", one_core, "s")
-    operations = [(f"{side}: {row['operation'].split(',')[0]}", row[key]) for row in results["operations"][:5]
+    operations = [(f"{side}: {row['operation'].split(',')[0]}", row[key]) for row in results["operations"][:6]
                   for side, key in (("kernel", "kernel_ns"), ("Python", "python_ns"))]  # fmt: skip
     bars(pictures / "operations.svg", "Single operations, one core, ns per event", operations, "ns", digits=0)
     text = [
