@@ -1,0 +1,1 @@
+"""OpenLineage events: what was read and written by landing, dbt and quality."""

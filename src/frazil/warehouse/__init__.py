@@ -1,0 +1,37 @@
+"""❼ Landed events become a star schema: dbt runs the project's models over the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["success", "warn", "error", "fail", "skipped"]
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one seed, model or test. `rows` is None where the engine does not tell; `message` is empty on success."""
+
+    name: str
+    kind: Literal["seed", "model", "test", "snapshot"]
+    outcome: Outcome
+    seconds: float
+    rows: int | None
+    message: str
+    relation: str | None
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """One run of dbt over the warehouse."""
+
+    invocation_id: str
+    target: str
+    seconds: float
+    nodes: Sequence[NodeResult]
+
+    @property
+    def failed(self) -> tuple[NodeResult, ...]:
+        """Nodes that ended with `error` or `fail`; a warning is not a failure."""
+        return tuple(node for node in self.nodes if node.outcome in ("error", "fail"))
