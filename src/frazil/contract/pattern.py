@@ -36,9 +36,11 @@ def canonical(pattern: str) -> str:
 @lru_cache(maxsize=512)
 def compiled(canonical_pattern: str) -> re.Pattern[str]:
     """Python's matcher for a canonical pattern; use `search`. Its `$` would also match before a last newline, so it becomes `\\Z`."""
-    return re.compile(
-        re.sub(r"(\\.)|(\[(?:\\.|[^\]\\])*\])|\$", lambda m: m[0] if m[0] != "$" else r"\Z", canonical_pattern, flags=re.DOTALL)
-    )
+
+    def end(found: re.Match[str]) -> str:
+        return r"\Z" if found[0] == "$" else found[0]
+
+    return re.compile(re.sub(r"(\\.)|(\[(?:\\.|[^\]\\])*\])|\$", end, canonical_pattern, flags=re.DOTALL))
 
 
 class _Rewriter:

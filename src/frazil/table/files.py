@@ -22,22 +22,22 @@ from frazil.table.catalog import answering
 
 def equal(column: str, value: object) -> BooleanExpression:
     """Rows whose column has this value."""
-    return EqualTo(column, value)  # type: ignore[arg-type,call-arg]  # the model's fields hide its own constructor
+    return EqualTo(column, value)  # type: ignore[arg-type,call-arg,misc]  # the model's fields hide its own constructor
 
 
 def above(column: str, value: int) -> BooleanExpression:
     """Rows whose column is greater."""
-    return GreaterThan(column, value)  # type: ignore[arg-type,call-arg]
+    return GreaterThan(column, value)  # type: ignore[arg-type,call-arg,misc]
 
 
 def at_least(column: str, value: object) -> BooleanExpression:
     """Rows whose column is not less."""
-    return GreaterThanOrEqual(column, value)  # type: ignore[arg-type,call-arg]
+    return GreaterThanOrEqual(column, value)  # type: ignore[arg-type,call-arg,misc]
 
 
 def present(column: str) -> BooleanExpression:
     """Rows whose column is not null."""
-    return NotNull(column)  # type: ignore[arg-type,call-arg]
+    return NotNull(column)  # type: ignore[arg-type,misc]
 
 
 def planned(table: Table, row_filter: BooleanExpression | None = None) -> list[FileScanTask]:
