@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -105,6 +106,22 @@ def _standard() -> Draft201909Validator:
     return Draft201909Validator(json.loads(files("open_data_contract_standard").joinpath("schema.json").read_text("utf-8")))
 
 
+@lru_cache(maxsize=1)
+def _names_of_standard() -> tuple[str, ...]:
+    """Every property that the standard names anywhere, for a hint at a misspelt one."""
+    found: set[str] = set()
+    waiting: list[object] = [_standard().schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("properties"), dict):
+                found.update(part["properties"])
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return tuple(sorted(found))
+
+
 def _meets_standard(source: Source) -> bool:
     """Report what the official schema finds; whether the document can be read on."""
     errors = [leaf for error in _standard().iter_errors(source.data) for leaf in _leaves(error)]
@@ -115,7 +132,9 @@ def _meets_standard(source: Source) -> bool:
             continue
         unexpected = re.findall(r"'([^']*)'", error.message) if error.validator in ("additionalProperties", "unevaluatedProperties") else []
         for name in unexpected:
-            source.report((*place, name), f"`{name}` is not part of ODCS here", "correct the name, or use `customProperties`")
+            close = get_close_matches(name, _names_of_standard(), 1)
+            hint = f"did you mean `{close[0]}`?" if close else "correct the name, or use `customProperties`"
+            source.report((*place, name), f"`{name}` is not part of ODCS here", hint)
         if not unexpected:
             message = error.message if len(error.message) <= 200 else error.message[:200] + "…"
             source.report(place, message, "the Open Data Contract Standard asks for this")

@@ -22,100 +22,9 @@ import pyarrow as pa
 
 from frazil.batch import Batch, Place
 from frazil.errors import ConfigError
-from frazil.sink.mend_json import MISSING, Missing, NotMendable, Value, decode, encode, expand, get, put, remove
-from frazil.sink.mend_values import FUNCTIONS
-
-PathParts = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value written in the patch."""
-
-    value: Value
-
-    def of(self, record: str, star: PathParts) -> Value | Missing:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """The value at a path of the record as the statements before left it."""
-
-    path: PathParts
-
-    def of(self, record: str, star: PathParts) -> Value | Missing:
-        raw = get(record, _bound(self.path, star))
-        return MISSING if isinstance(raw, Missing) else decode(raw)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function of values. Missing and null come out as they went in, but for `default`."""
-
-    name: str
-    arguments: tuple[Expression, ...]
-
-    def of(self, record: str, star: PathParts) -> Value | Missing:
-        first, *rest = (argument.of(record, star) for argument in self.arguments)
-        if self.name == "default":
-            return rest[0] if first is None or isinstance(first, Missing) else first
-        if first is None or isinstance(first, Missing):
-            return first
-        return FUNCTIONS[self.name].apply(first, *rest)
-
-
-Expression = Literal | Field | Call
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """`path = value`; a missing value changes nothing. `only_missing`: `default(path, value)`."""
-
-    path: PathParts
-    value: Expression
-    only_missing: bool = False
-
-    def apply(self, record: str) -> str:
-        for path, star in list(expand(record, self.path)):
-            if self.only_missing:
-                present = get(record, path)
-                if not isinstance(present, Missing) and decode(present) is not None:
-                    continue
-            value = self.value.of(record, star)
-            if not isinstance(value, Missing):
-                record = put(record, path, encode(value))
-        return record
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """`delete(path)`; a missing member changes nothing."""
-
-    path: PathParts
-
-    def apply(self, record: str) -> str:
-        for path, _ in reversed(list(expand(record, self.path))):  # from the end: indexes before stay true
-            record = remove(record, path)
-        return record
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    """`rename(from, to)`: the value moves with its own text; a missing member changes nothing."""
-
-    source: PathParts
-    target: PathParts
-
-    def apply(self, record: str) -> str:
-        for path, star in list(expand(record, self.source)):
-            raw = get(record, path)
-            if not isinstance(raw, Missing):
-                record = put(remove(record, path), _bound(self.target, star), raw)
-        return record
-
-
-Statement = Assign | Delete | Rename
+from frazil.sink.mend.document import NotMendable
+from frazil.sink.mend.statements import Statement
+from frazil.sink.mend.syntax import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +41,6 @@ class Patch:
         Raises:
             ConfigError: `mend.syntax` with the position (from 1) and what was expected there.
         """
-        from frazil.sink.mend_syntax import Reader
-
         return cls(text, tuple(Reader(text).statements()))
 
     def apply(self, value: bytes | None) -> bytes | None:
@@ -222,12 +129,6 @@ def _placed(line: bytes) -> tuple[Place, bytes] | None:
 def _valued(batch: Batch) -> Iterator[tuple[Place, bytes | None]]:
     rows = batch.rows.select(["log", "partition", "offset", "value"]).to_pylist()
     return ((Place(row["log"], row["partition"], row["offset"]), row["value"]) for row in rows)
-
-
-def _bound(path: PathParts, star: PathParts) -> PathParts:
-    """A path whose `*` are the items of the target they go along with, first to first."""
-    indexes = iter(star)
-    return tuple(next(indexes, part) if part == "*" else part for part in path)
 
 
 def chained(*mends: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-from frazil.sink.mend_json import Missing, NotMendable, Number, Raw, Value
+from frazil.sink.mend.document import Missing, NotMendable, Number, Raw, Value
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DIGITS = 400  # of an integer written out; contracts hold 64 bit or 38 digits

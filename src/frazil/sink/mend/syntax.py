@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from frazil.errors import ConfigError
-from frazil.sink.mend import Assign, Call, Delete, Expression, Field, Literal, PathParts, Rename, Statement
-from frazil.sink.mend_json import Raw, decode
-from frazil.sink.mend_values import FUNCTIONS
+from frazil.sink.mend.document import Raw, decode
+from frazil.sink.mend.functions import FUNCTIONS
+from frazil.sink.mend.statements import Assign, Call, Delete, Expression, Field, Literal, PathParts, Rename, Statement
 
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[^\W\d]\w*")
