@@ -21,6 +21,11 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(UV)
 	$(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+.venv-datacontract/.installed: requirements/datacontract.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-datacontract
+	VIRTUAL_ENV=.venv-datacontract $(UV) pip install --quiet --require-hashes -r $<
+	@touch $@
+
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml -o -name '*.pyi') Cargo.toml Cargo.lock
 $(VENV)/.kernel-$(PROFILE): $(RUST_SOURCES) $(VENV)/.installed
 	$(BIN)/maturin develop --quiet --locked --profile $(PROFILE) -m crates/data-processor-rs/Cargo.toml
@@ -34,9 +39,10 @@ build: $(VENV)/.kernel-$(PROFILE) ## Install everything into .venv and build the
 lock: | $(UV) ## Resolve requirements/*.txt again
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q pyproject.toml -o requirements/core.txt
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/datacontract.in -o requirements/datacontract.txt
 
 .PHONY: test
-test: build ## Run every check and test
+test: build .venv-datacontract/.installed ## Run every check and test
 	$(BIN)/python -m tests.run
 
 .PHONY: lint
@@ -48,7 +54,7 @@ test-rust: ## Rust tests only
 	cargo test --locked --profile quick --workspace
 
 .PHONY: test-python
-test-python: build ## Python tests only
+test-python: build .venv-datacontract/.installed ## Python tests only
 	$(BIN)/pytest -q -n 2
 
 .PHONY: test-slow
@@ -73,4 +79,4 @@ chaos: build ## Kill everything, again and again, and count (slow)
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf $(VENV) target .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* target .demo .pytest_cache .mypy_cache .ruff_cache
