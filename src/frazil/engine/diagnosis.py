@@ -73,17 +73,21 @@ def _disk(settings: Settings) -> Finding:
     place = settings.state_dir if settings.state_dir.exists() else settings.root
     usage = shutil.disk_usage(place)
     floor = settings.log.min_free_bytes if settings.log.min_free_bytes is not None else min(usage.total // 20, 1 << 30)
-    free = f"{usage.free / 2**30:,.1f} GiB free"
+    free = f"{_spelled(usage.free)} free"
     if usage.free < floor:
         return Finding(
             "disk",
             "bad",
-            f"{free}, the floor is {floor / 2**30:,.1f}: the API refuses events",
+            f"{free}, the floor is {_spelled(floor)}: the API refuses events",
             "free some space; writing goes on by itself",
         )
     if usage.free < 2 * floor:
         return Finding("disk", "advice", f"{free}, near the floor", "free some space, or lower log.retention")
     return Finding("disk", "good", free)
+
+
+def _spelled(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 1 << 30 else f"{count / 2**20:,.1f} MiB"
 
 
 def _contract(project: Project, contract: Contract) -> Iterator[Finding]:
@@ -147,6 +151,7 @@ def _worker(settings: Settings, name: str, lag: int) -> Finding:
 
 
 def _door(settings: Settings) -> Finding:
+    import urllib.error
     import urllib.request
 
     url = f"http://{settings.api.host}:{settings.api.port}"
@@ -154,5 +159,7 @@ def _door(settings: Settings) -> Finding:
     try:
         with opener.open(f"{url}/api/v1/health/ready", timeout=1.0):
             return Finding("api", "good", f"answers at {url}")
+    except urllib.error.HTTPError as refusal:
+        return Finding("api", "bad", f"answers {refusal.code} at {url}: not ready", f"what is wrong is at {url}/api/v1/health")
     except OSError as error:
         return Finding("api", "advice", f"does not answer at {url}: {getattr(error, 'reason', error)}", "frazil up, or frazil serve")
