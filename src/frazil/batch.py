@@ -159,8 +159,9 @@ class Position:
         return Position(logs)
 
 
-Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch", "adopt"]
-"""What a commit does. `maintenance` neither adds nor removes a row nor sets a letter aside nor moves the position."""
+Kind = Literal["pump", "replay", "undo", "discard", "rewind", "maintenance", "switch", "adopt", "transform"]
+"""What a commit does. `maintenance` neither adds nor removes a row nor sets a letter aside nor moves the position; `transform`
+builds a mart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,49 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import duckdb
-from pyiceberg.table import Table
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DateType,
-    DecimalType,
-    DoubleType,
-    FixedType,
-    FloatType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    MapType,
-    StringType,
-    StructType,
-    TimestampType,
-    TimestamptzType,
-    TimeType,
-    UUIDType,
-)
 
 from frazil.errors import ConfigError, FrazilError
 from frazil.table.catalog import Lake
+from frazil.table.duck import literal, path_of, quoted, view
 
-_SIMPLE: dict[type[IcebergType], str] = {
-    BooleanType: "BOOLEAN",
-    IntegerType: "INTEGER",
-    LongType: "BIGINT",
-    FloatType: "FLOAT",
-    DoubleType: "DOUBLE",
-    DateType: "DATE",
-    TimeType: "TIME",
-    TimestampType: "TIMESTAMP",
-    TimestamptzType: "TIMESTAMPTZ",
-    StringType: "VARCHAR",
-    UUIDType: "UUID",
-    BinaryType: "BLOB",
-    FixedType: "BLOB",
-}
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(?:ANALYZE\b\s*)?(?:\([^()]*\)\s*)?", re.IGNORECASE)
 
 
@@ -93,8 +57,8 @@ class Warehouse:
         self.tables = lake.names()
         for name in self.tables:
             table = lake.catalog.load_table((lake.namespace, name))
-            paths = [_path(task.file.file_path) for task in table.scan().plan_files()]
-            self._connection.execute(f"CREATE VIEW {namespace}.{quoted(name)} AS {view(table, paths)}")
+            paths = [path_of(task.file.file_path) for task in table.scan().plan_files()]
+            self._connection.execute(f"CREATE VIEW {namespace}.{quoted(name)} AS {view(table.schema(), paths)}")
             files += paths
         self._lock(namespace, files)
 
@@ -155,41 +119,3 @@ def _told(tables: Sequence[str] = ()) -> Iterator[None]:
     except duckdb.Error as error:
         hint = f"tables: {', '.join(tables)}; `DESCRIBE {tables[0]}` lists columns" if tables else "correct the query"
         raise ConfigError(str(error).strip(), code="query.invalid", hint=hint) from error
-
-
-def view(table: Table, paths: list[str]) -> str:
-    """The SELECT behind a table: its live files, columns matched by Iceberg field id, columns a file lacks as NULL."""
-    columns = table.schema().fields
-    if not paths:
-        return f"SELECT {', '.join(f'NULL::{duck_type(one.field_type)} AS {quoted(one.name)}' for one in columns)} WHERE false"
-    mapping = ", ".join(
-        f"{one.field_id}: {{name: {literal(one.name)}, type: {literal(duck_type(one.field_type))}, default_value: NULL}}" for one in columns
-    )
-    return f"SELECT * FROM read_parquet([{', '.join(map(literal, paths))}], schema=MAP {{{mapping}}}, hive_partitioning=false)"
-
-
-def duck_type(one: IcebergType) -> str:
-    """DuckDB's spelling of an Iceberg type."""
-    if isinstance(one, DecimalType):
-        return f"DECIMAL({one.precision},{one.scale})"
-    if isinstance(one, StructType):
-        return "STRUCT(" + ", ".join(f"{quoted(field.name)} {duck_type(field.field_type)}" for field in one.fields) + ")"
-    if isinstance(one, ListType):
-        return f"{duck_type(one.element_type)}[]"
-    if isinstance(one, MapType):
-        return f"MAP({duck_type(one.key_type)}, {duck_type(one.value_type)})"
-    return _SIMPLE[type(one)]
-
-
-def quoted(name: str) -> str:
-    """A name as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as a SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _path(location: str) -> str:
-    return unquote(urlsplit(location).path) if re.match(r"file:", location) else location

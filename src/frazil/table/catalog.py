@@ -187,15 +187,15 @@ class Lake:
         schema = iceberg_schema(contract)
         # what rows mean, for `evolve` to compare with; constant, as the owner
         meaning = {KEY: json.dumps(contract.key), EVENT_TIME: json.dumps(contract.event_time)}
-        return self._create(self.raw_name(contract), schema, partition_spec(contract, schema), meaning)
+        return self.create(self.raw_name(contract), schema, partition_spec(contract, schema), meaning)
 
     def dead_letters(self) -> Table:
         """The current version of `dead_letters`, created when it is not there. Raises as `raw`."""
-        return self.find(DEAD_LETTERS) or self._create(DEAD_LETTERS, LETTERS_TABLE, _SPECS[DEAD_LETTERS])
+        return self.find(DEAD_LETTERS) or self.create(DEAD_LETTERS, LETTERS_TABLE, _SPECS[DEAD_LETTERS])
 
     def commit_history(self) -> Table:
         """The current version of `commit_history`, created when it is not there. Raises as `raw`."""
-        return self.find(COMMIT_HISTORY) or self._create(COMMIT_HISTORY, HISTORY_TABLE, _SPECS[COMMIT_HISTORY])
+        return self.find(COMMIT_HISTORY) or self.create(COMMIT_HISTORY, HISTORY_TABLE, _SPECS[COMMIT_HISTORY])
 
     def find(self, name: str) -> Table | None:
         """The current version of a table by name, None when there is none. Raises as `raw`."""
@@ -214,8 +214,8 @@ class Lake:
     def close(self) -> None:
         self.catalog.close()
 
-    def _create(self, name: str, schema: Schema, spec: PartitionSpec, meaning: Mapping[str, str] | None = None) -> Table:
-        """Make a table with the field ids that `schema` has: PyIceberg's own `create_table` gives new ones."""
+    def create(self, name: str, schema: Schema, spec: PartitionSpec, meaning: Mapping[str, str] | None = None) -> Table:
+        """Make a table with the field ids that `schema` has: PyIceberg's own `create_table` gives new ones. Raises as `raw`."""
         with answering("the table cannot be created", table=name):
             properties = {**self._properties(), **(meaning or {})}
             made = self.catalog.create_table_transaction((self.namespace, name), schema, partition_spec=spec, properties=properties)

@@ -69,6 +69,7 @@ class Change:
         removed: Data files to take out; all must be live in the head.
         target: Rewind: the new snapshot shows the rows of this one. Then nothing is added or removed.
         rebuild: Whether it may be built again on a head that differs by maintenance only.
+        reshape: Changes columns or partitions in the same swap; called for every head the change is built on.
     """
 
     kind: Kind
@@ -77,6 +78,7 @@ class Change:
     removed: tuple[DataFile, ...] = ()
     target: Snapshot | None = None
     rebuild: bool = True
+    reshape: Callable[[Transaction], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def _staged(base: Table, change: Change, id: str) -> tuple[tuple[TableRequiremen
     if change.target is not None:
         return _rewound(base, change.target, properties, same)
     transaction = _Staging(base)
+    if change.reshape is not None:
+        change.reshape(transaction)
     update = transaction.update_snapshot(snapshot_properties=properties)
     producer = update.overwrite() if change.removed else update.merge_append()
     for file in change.removed:

@@ -24,7 +24,7 @@ from frazil.table import files
 from frazil.table.catalog import COMMIT_HISTORY, DEAD_LETTERS, Lake, answering
 from frazil.table.commit import Change, swap
 from frazil.table.history import adopted_to, record
-from frazil.table.snapshots import ancestry, sequence_of
+from frazil.table.snapshots import MART, ancestry, sequence_of
 
 ATTEMPTS = 5
 KEEP = 20
@@ -107,7 +107,7 @@ def expire(
     table = lake.find(name)
     if table is None:
         return Expired()
-    followed = adopted_to(letters, table) if name not in (DEAD_LETTERS, COMMIT_HISTORY) else None
+    followed = adopted_to(letters, table) if _sets_aside(table) else None
     wanted = _kept(table, keep or lake.settings.lake.keep_snapshots, hourly_for, now or datetime.now(UTC))
     old = [
         snapshot
@@ -121,6 +121,11 @@ def expire(
     if name == COMMIT_HISTORY:  # recording was a commit to this very table
         table = lake.commit_history()
     return Expired(len(old), kept, new) if _removed(lake, table, old) else Expired(0, kept + len(old), new)
+
+
+def _sets_aside(table: Table) -> bool:
+    """Whether letters follow this table: neither the letters and the history themselves, nor a mart."""
+    return table.name()[-1] not in (DEAD_LETTERS, COMMIT_HISTORY) and MART not in table.properties
 
 
 def _kept(table: Table, keep: int, hourly_for: timedelta, now: datetime) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
 from pyiceberg.table.snapshots import Snapshot
@@ -21,6 +21,9 @@ PREFIX = "frazil."
 OWNER = "frazil.owner"
 KEY, EVENT_TIME = "frazil.key", "frazil.event-time"
 """The table property that says a table is ours; its value is the project's name, and never changes."""
+
+MART = "frazil.mart"
+"""The table property that says that a table is built from others: no letters follow it, and nothing is lost with it."""
 
 State = str  # landed, dead or duplicates: a field of `Totals`
 
@@ -44,7 +47,8 @@ class Markers:
 
     `position`, `totals`, `floor` and `epoch` are carried on by every commit; the rest is one commit's own. `epoch` and
     the sequence number of a rewind are Iceberg sequence numbers, 0: no commit has removed rows yet. `adopted` stands in
-    `dead_letters` only, and is carried on there: by UUID of a raw table, the sequence number it was followed to.
+    `dead_letters` only, and is carried on there: by UUID of a raw table, the sequence number it was followed to. `built`
+    stands in marts only, and is carried on there: what the mart was built from (`frazil.warehouse.built`).
     """
 
     kind: Kind
@@ -59,10 +63,11 @@ class Markers:
     replay: str | None = None
     rewind: int | None = None
     adopted: Mapping[str, int] = field(default_factory=dict)
+    built: Mapping[str, Any] = field(default_factory=dict)
 
     def carried(self, kind: Kind) -> Markers:
         """What a commit of `kind` on top of this one takes over: position, totals, floor, epoch; never a commit's own."""
-        return Markers(kind, self.position, self.totals, self.floor, self.epoch, adopted=self.adopted)
+        return Markers(kind, self.position, self.totals, self.floor, self.epoch, adopted=self.adopted, built=self.built)
 
     def to_summary(self) -> dict[str, str]:
         """The markers as snapshot properties; absent ones are left out."""
@@ -79,6 +84,7 @@ class Markers:
             "replay": self.replay,
             "rewind": None if self.rewind is None else str(self.rewind),
             "adopted": _json(dict(self.adopted)) if self.adopted else None,
+            "built": _json(dict(self.built)) if self.built else None,
         }
         return {PREFIX + name: value for name, value in spelled.items() if value is not None}
 
@@ -123,6 +129,7 @@ def _read(named: Mapping[str, str]) -> Markers:
         replay=named.get("replay"),
         rewind=int(named["rewind"]) if "rewind" in named else None,
         adopted=json.loads(named.get("adopted", "{}")),
+        built=json.loads(named.get("built", "{}")),
     )
 
 

@@ -1,0 +1,159 @@
+"""The lake as dbt-duckdb sees it: every table a view over its live files, and marts that are committed to the lake.
+
+Named in the project's `profiles.yml`. All tables are read at the version they had when the run began, marts of the run at the
+version it made: a run is consistent however long it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.adapters.duckdb.utils import TargetConfig
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from frazil import settings as configuration
+from frazil.contract.derive import iceberg_schema
+from frazil.contract.load import load_directory
+from frazil.errors import FrazilError, Unavailable
+from frazil.table.catalog import Lake
+from frazil.table.duck import path_of, quoted, view
+from frazil.table.files import planned
+from frazil.table.lease import Lease, holder
+from frazil.warehouse.built import Built, Plan, Reach, built_of, plan, reach_of
+from frazil.warehouse.graph import Graph, Input, macros_of
+from frazil.warehouse.mart import Model, Writer
+
+LEASE = "warehouse"
+
+
+class Plugin(BasePlugin):
+    """dbt-duckdb's plugin. `config`: `root`, the project's directory, relative to the dbt project."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        self._settings = configuration.load(Path(plugin_config.get("root", "..")).resolve())
+        self._lease = Lease(self._settings.state_dir, LEASE)
+        self._tables: dict[str, Table] = {}
+        self._reach: dict[str, Reach] = {}
+        self._plans: dict[str, Plan] = {}
+        self._lake: Lake | None = None
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Called before the scratch file is opened, which only one process can do at a time: so we say it first."""
+        if not self._lease.take():
+            raise Unavailable(
+                f"process {holder(self._settings.state_dir, LEASE)} is working in the warehouse",
+                code="warehouse.busy",
+                hint="wait until it has ended",
+            )
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        self._connection = conn
+        conn.execute("SET GLOBAL TimeZone='UTC'")
+        if self._lake is None:
+            self._lake = Lake.open(self._settings)
+            self._open(self._lake)
+        conn.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._lake.namespace)}")
+        for name, table in self._tables.items():
+            self._show(name, table)
+
+    def _open(self, lake: Lake) -> None:
+        self._contracts = {lake.raw_name(contract): contract for contract in load_directory(self._settings.contracts_dir).values()}
+        for name in {*lake.names(), *self._contracts}:
+            if name in self._contracts:
+                self._tables[name] = lake.raw(self._contracts[name])
+                self._reach[name] = reach_of(self._tables[name])
+            else:
+                self._tables[name] = lake.catalog.load_table((lake.namespace, name))
+
+    def _show(self, name: str, table: Table) -> None:
+        """A view over a version's files. Columns that a contract added since are there, as null."""
+        assert self._connection is not None
+        paths = [path_of(task.file.file_path) for task in planned(table)]
+        schema = f"{quoted(table.name()[0])}.{quoted(name)}"
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(f"CREATE OR REPLACE VIEW {schema} AS {view(self._schema(name, table), paths)}")
+        finally:
+            cursor.close()
+
+    def _schema(self, name: str, table: Table) -> Schema:
+        contract = self._contracts.get(name)
+        return (
+            table.schema() if contract is None else iceberg_schema(contract, table.schema(), last_column_id=table.metadata.last_column_id)
+        )
+
+    def store(self, target_config: TargetConfig) -> None:
+        """What the package's macros ask for: `plan` or `store` a mart. The answer is written into their own request.
+
+        Raises:
+            FrazilError: As `frazil.warehouse.mart.Writer.store`.
+        """
+        request: dict[str, Any] = target_config.config
+        name = str(target_config.relation.identifier)
+        if request["ask"] == "plan":
+            request["plan"] = self._planned(name, request)
+        else:
+            request["stored"] = self._stored(name, request)
+
+    def _planned(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if name not in self._plans:
+            graph = Graph(request["graph"], macros_of(self._settings.root / "warehouse"))
+            inputs = graph.inputs(request["model"])
+            below = {one.name: self._below(one) for one in inputs}
+            generations = {one.name: self._built(one.name).generation for one in inputs if not one.raw}
+            now = Built(graph.shape(request["model"]), "", below, generations)
+            found = plan(now, self._tables.get(name), full_refresh=bool(request["full_refresh"]))
+            self._plans[name] = found if request["unique_key"] else found.whole()
+        found = self._plans[name]
+        raws = {raw for below in found.now.inputs.values() for raw in below}
+        return {"why": found.why, "idle": found.idle, "after": {raw: found.after(raw) for raw in raws}}
+
+    def _below(self, one: Input) -> Mapping[str, Reach]:
+        """The raw tables that an input stands on, and how far it has read them."""
+        if one.raw:
+            return {one.name: self._reach[one.name]}
+        flat: dict[str, Reach] = {}
+        for below in self._built(one.name).inputs.values():
+            for raw, reach in below.items():
+                flat[raw] = min(flat.get(raw, reach), reach, key=lambda it: it.commit)
+        return flat
+
+    def _built(self, name: str) -> Built:
+        built = built_of(self._tables.get(name))
+        if built is None:
+            raise FrazilError(
+                f"mart {name} is not there, or not as its last build left it",
+                code="warehouse.mart_unknown",
+                hint=f"build it first: `frazil run transform --select {name}`, or leave --select out",
+                table=name,
+            )
+        return built
+
+    def _stored(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._lake is not None
+        assert self._connection is not None
+        model = Model(
+            name=name,
+            sql=request["sql"],
+            partition_by=_words(request.get("partition_by")),
+            unique_key=_words(request.get("unique_key")),
+            keys=request.get("keys"),
+            new_rows=request.get("new_rows"),
+        )
+        done = Writer(self._lake, self._connection, str(request.get("invocation") or "")).store(model, self._plans.pop(name))
+        self._tables[name] = self._lake.catalog.load_table((self._lake.namespace, name))
+        self._show(name, self._tables[name])
+        return {"rows": done.rows, "added": done.added, "removed": done.removed}
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(map(str, value))  # type: ignore[call-overload]
