@@ -1,0 +1,33 @@
+"""The same server doing nothing: FastAPI reads a body and answers 202. What it makes is what the framework and the machine allow.
+
+`python -m benchmarks.empty_server PORT`
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+ANSWER: Final = b'{"accepted":1}'
+
+app = FastAPI()
+
+
+@app.post("/api/v1/ingest")
+async def ingest(request: Request) -> Response:
+    """Read the body, keep nothing."""
+    await request.body()
+    return Response(ANSWER, 202, media_type="application/json")
+
+
+@app.get("/api/v1/health/live")
+async def live() -> dict[str, str]:
+    return {"state": "ok"}
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)
