@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 from contextlib import suppress
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -32,30 +34,74 @@ class _Steady:
 
 def configure(style: Literal["json", "console"] | None = None, level: str = "info") -> None:
     """Set up logging for a command or server; `style` defaults to console on a terminal, JSON elsewhere."""
+    global _plain
     style = style or ("console" if sys.stderr.isatty() else "json")
+    stream = _Steady(sys.stderr)
     renderer: structlog.typing.Processor = (
         # plain tracebacks: the pretty ones print every local variable, pages of them, and what is in them may be secret
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if style == "console"
         else structlog.processors.JSONRenderer()
     )
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.format_exc_info,
+        renderer,
+    ]
+    threshold: int = getattr(logging, level.upper())
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Steady(sys.stderr))),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
+    _plain = _PlainLines(stream, processors) if style == "json" and threshold <= logging.INFO else None
 
 
 def configure_once(level: str = "info") -> None:
     """As `configure`, unless logging is set up already."""
     if not structlog.is_configured():
         configure(level=level)
+
+
+class _PlainLines:
+    """Writes a line of JSON with nothing in between. `processors` are the chain it stands for, as it was configured."""
+
+    def __init__(self, stream: _Steady, processors: list[structlog.typing.Processor]) -> None:
+        self._stream = stream
+        self._processors = processors
+        self._renderer = processors[-1]
+        self._encode = json.JSONEncoder(default=repr).encode
+        self._second = 0
+        self._stamp = ""
+
+    def stands(self) -> bool:
+        """Whether that chain is still the one in use: nobody configured another or captures what is logged."""
+        return structlog.is_configured() and self._processors[-1] is self._renderer
+
+    def write(self, component: str, event: str, facts: dict[str, Any]) -> None:
+        micros = time.time_ns() // 1000
+        second, micros = divmod(micros, 1_000_000)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        told = {"component": component, **facts, "event": event, "level": "info", "time": f"{self._stamp}.{micros:06}Z"}
+        self._stream.write(self._encode(told) + "\n")
+        self._stream.flush()
+
+
+_plain: _PlainLines | None = None
+
+
+def told(component: str, event: str, facts: dict[str, Any]) -> None:
+    """Log at level `info` what `logger(component)` would, for what is said once per request: an eighth of its time.
+
+    `facts` name everything, since the context's variables are not merged in.
+    """
+    if _plain is not None and _plain.stands():
+        _plain.write(component, event, facts)
+    else:
+        logger(component).info(event, **facts)
 
 
 def logger(component: str) -> structlog.typing.FilteringBoundLogger:

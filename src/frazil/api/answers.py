@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_HEADERS: Final = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
+
+
+class Answer(Response):
+    """A response whose headers are put together once, in the bytes they are sent in."""
+
+    def __init__(self, content: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code, self.body, self.background = status, content, None
+        self.raw_headers = [
+            *_HEADERS,
+            (b"content-length", b"%d" % len(content)),
+            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+        ]
 
 
 def answer(facts: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An `application/json` answer that no cache keeps."""
-    content = json.dumps(facts, separators=(",", ":"), allow_nan=False).encode()
-    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, media_type="application/json")
+    return Answer(_encode(facts).encode(), status, headers or {})
 
 
 def shown(violation: Mapping[str, Any]) -> dict[str, Any]:

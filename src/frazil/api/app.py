@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 import frazil
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from frazil.project import Project
 
 PREFIX: Final = "/api/v1"
+INGEST: Final = f"{PREFIX}/ingest"
+EVENTS: Final = f"{PREFIX}/events/"
+TOPIC: Final = EVENTS + "{topic}"
 _log = telemetry.logger("api")
 START_SECONDS: Final = 120
 """How long a worker may be silent, as it is while it starts, before it is replaced."""
@@ -55,21 +60,66 @@ class PlainRoute(APIRoute):
         return endpoint
 
 
-def create_app(project: Project) -> FastAPI:
+class Api(FastAPI):
+    """The project's API. The guard stands around all of it.
+
+    Events come in by thousands of requests a second: a POST of them goes straight to its endpoint, past the router and past what
+    FastAPI puts around every route. It is the same endpoint, and the guard answers its errors as it answers all others.
+    """
+
+    def __init__(self, project: Project, **facts: Any) -> None:
+        self.door = Door(project)
+        self._guard = Guard(self._dispatch, ids=self.door.ids, loopback_only=project.settings.api.auth == "none")
+        self._straight: dict[str, APIRoute] = {}
+        super().__init__(**facts)
+        self.state.door = self.door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._guard(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await super().__call__(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path == INGEST:
+            scope["route"] = self._route(INGEST)
+            answer = ingest.ingest
+        elif path.startswith(EVENTS) and len(path) > len(EVENTS) and "/" not in path[len(EVENTS) :]:
+            scope["route"] = self._route(TOPIC)
+            scope["path_params"] = {"topic": path[len(EVENTS) :]}
+            answer = ingest.ingest_topic
+        else:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    def _route(self, path: str) -> APIRoute:
+        if path not in self._straight:
+            self._straight[path] = next(route for route in self.routes if isinstance(route, APIRoute) and route.path == path)
+        return self._straight[path]
+
+
+def create_app(project: Project) -> Api:
     """The project's API. Opens its logs at start-up and closes them, drained, at shutdown.
 
     Raises:
         ConfigError, ContractError: The project cannot be served as it is.
     """
-    door = Door(project)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await door.open()
+    async def lifespan(app: Api) -> AsyncIterator[None]:
+        await app.door.open()
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection need look at it again
         yield
-        await door.close()
+        await app.door.close()
 
-    app = FastAPI(
+    app = Api(
+        project,
         title="Frazil",
         version=frazil.__version__,
         summary="Events in, trusted tables out",
@@ -78,11 +128,9 @@ def create_app(project: Project) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.door = door
     _add_routes(app)
     app.add_exception_handler(FrazilError, _refuse)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refuse_route)  # type: ignore[arg-type]
-    app.add_middleware(Guard, ids=door.ids, loopback_only=project.settings.api.auth == "none")
     _document_problems(app)
     return app
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final
 
 import data_processor_rs as kernel
-from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from frazil.api.problems import Refused
@@ -60,7 +60,7 @@ class Lease:
         self._bytes = 0
 
 
-def encoding_of(headers: Headers) -> str:
+def encoding_of(headers: Mapping[str, str]) -> str:
     """The body's encoding in the kernel's words. Raises Refused (415) and names the known ones."""
     named = headers.get("content-encoding", "").strip().lower()
     if named not in ENCODINGS:
@@ -74,8 +74,13 @@ def encoding_of(headers: Headers) -> str:
     return ENCODINGS[named]
 
 
-async def read(headers: Headers, receive: Receive, limits: ApiSettings, lease: Lease) -> list[bytes]:
+async def read(
+    headers: Mapping[str, str], receive: Receive, limits: ApiSettings, lease: Lease, is_whole: Callable[[], bool] = lambda: False
+) -> list[bytes]:
     """The body as it came, in pieces.
+
+    Args:
+        is_whole: Says that all of it has arrived already, so that no clock need run.
 
     Raises:
         Refused: `body.too_large` before anything is read when Content-Length says so, else as soon as it shows; `body.too_slow`;
@@ -85,18 +90,15 @@ async def read(headers: Headers, receive: Receive, limits: ApiSettings, lease: L
     declared = _declared(headers)
     if declared is not None and declared > limits.max_body_bytes:
         raise too_large(limits.max_body_bytes, bytes=declared)
-    seconds = limits.body_timeout.total_seconds()
-    try:
-        async with asyncio.timeout(seconds):
-            pieces, size = await _pieces(receive, limits.max_body_bytes, lease)
-    except TimeoutError:
-        raise Refused(
-            f"the body did not arrive in {seconds:g} s",
-            code="body.too_slow",
-            hint="send smaller bodies, or compress them with gzip or zstd",
-            headers={"Connection": "close"},
-            seconds=seconds,
-        ) from None
+    if is_whole():
+        pieces, size = await _pieces(receive, limits.max_body_bytes, lease)
+    else:
+        seconds = limits.body_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                pieces, size = await _pieces(receive, limits.max_body_bytes, lease)
+        except TimeoutError:
+            raise too_slow(seconds) from None
     if declared is not None and size != declared:
         raise Refused("the body has not the length it said", code="body.cut", hint="send it again", bytes=size, declared=declared)
     return pieces
@@ -118,6 +120,16 @@ async def _pieces(receive: Receive, limit: int, lease: Lease) -> tuple[list[byte
             pieces.append(piece)
         if not message.get("more_body", False):
             return pieces, size
+
+
+def too_slow(seconds: float) -> Refused:
+    return Refused(
+        f"the body did not arrive in {seconds:g} s",
+        code="body.too_slow",
+        hint="send smaller bodies, or compress them with gzip or zstd",
+        headers={"Connection": "close"},
+        seconds=seconds,
+    )
 
 
 def too_large(limit: int, **facts: int) -> Refused:
@@ -145,7 +157,7 @@ def decoded(pieces: list[bytes], encoding: str, limits: ApiSettings) -> bytes:
     return decoder.finish()
 
 
-def _declared(headers: Headers) -> int | None:
+def _declared(headers: Mapping[str, str]) -> int | None:
     named = headers.get("content-length")
     if named is None:
         return None

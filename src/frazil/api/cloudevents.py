@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from starlette.datastructures import Headers
-
 from frazil.api.problems import Refused
 from frazil.contract import Contract
 
@@ -72,7 +70,7 @@ def structured(body: bytes, filling: Filling, *, batch: bool) -> list[bytes]:
     return records
 
 
-def binary(body: bytes, headers: Headers, filling: Filling) -> list[bytes]:
+def binary(body: bytes, headers: Mapping[str, str], filling: Filling) -> list[bytes]:
     """The record of a binary-mode request: the body is data, the attributes are `ce-` headers."""
     attributes = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
     _check(attributes, 0)

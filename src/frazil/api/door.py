@@ -89,6 +89,7 @@ class Door:
         self.ids = RequestIds(project.settings.state_dir)
         self.signer = Signer(signing_key(project.settings.state_dir))
         self.budget = Budget(self.limits.max_inflight_bytes)
+        metrics.HELD_BYTES.set_function(lambda: self.budget.held)
         self.pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="door")
         self.gates = {name: self._gate(contract) for name, contract in project.contracts.items()}
         self._running: dict[tuple[str, str], bytes] = {}
@@ -154,7 +155,7 @@ class Door:
             if error.code in _STOPPED or isinstance(error, Corrupt):
                 gate.fault = error
             raise
-        metrics.APPEND_SECONDS.labels(gate.contract.name).observe(time.perf_counter() - started)
+        metrics.count_append(gate.contract.name, time.perf_counter() - started)
         if appended.repeated:
             return _first_answer(gate, appended.request, appended.spans, appended.receipt)
         admission = judged.admission

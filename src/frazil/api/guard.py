@@ -6,11 +6,12 @@ import asyncio
 import functools
 import ipaddress
 import time
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,10 +19,17 @@ from frazil.api import metrics, problems
 from frazil.api.problems import Refused
 from frazil.api.receipts import RequestIds
 from frazil.errors import ConfigError, FrazilError
-from frazil.telemetry import logger
+from frazil.telemetry import logger, told
 
 _log = logger("api")
 _CLIENT_ID_CHARACTERS: Final = 128
+_HOST_CHARACTERS: Final = 300
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers by lower-case name; of a repeated one the first counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
 class Guard:
@@ -42,11 +50,14 @@ class Guard:
             return
         exchange = _Exchange(scope, send, self._ids.next())
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request=str(exchange.request))
-        scope.setdefault("state", {})["request"] = exchange.request
+        structlog.contextvars.bind_contextvars(request=exchange.name)
+        state = scope.setdefault("state", {})
+        state["request"] = exchange.request
+        state["headers"] = exchange.headers
+        state["facts"] = {}  # what the route knows of the request, for its line in the log
         try:
             if self._loopback_only:
-                _check_sender(Headers(scope=scope))
+                _check_sender(exchange.headers)
             await self._app(scope, receive, exchange.send)
         except FrazilError as error:
             await exchange.refuse(scope, receive, error)
@@ -67,6 +78,8 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send, request: int) -> None:
         self.request = request
+        self.name = str(request)
+        self.headers = headers_of(scope)
         self._scope = scope
         self._send = send
         self._started = time.perf_counter()
@@ -75,9 +88,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = str(self.request)
-            headers["X-Content-Type-Options"] = "nosniff"
+            message["headers"] = [*message["headers"], (b"x-request-id", self.name.encode()), _NOSNIFF]
         await self._send(message)
 
     async def refuse(self, scope: Scope, receive: Receive, error: FrazilError) -> None:
@@ -87,19 +98,14 @@ class _Exchange:
 
     def done(self) -> None:
         seconds = time.perf_counter() - self._started
-        route = getattr(self._scope.get("route"), "path", "unmatched")
-        metrics.REQUESTS.labels(route, self._scope["method"], str(self._status or 499)).inc()
-        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-        facts = {
-            "method": self._scope["method"],
-            "path": self._scope["path"],
-            "status": self._status or 499,
-            "ms": round(seconds * 1000, 2),
-        }
-        client = Headers(scope=self._scope).get("x-request-id")
+        scope, status = self._scope, self._status or 499
+        metrics.count_request(getattr(scope.get("route"), "path", "unmatched"), scope["method"], status, seconds)
+        facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 2), "request": self.name}
+        facts.update(scope["state"]["facts"])
+        client = self.headers.get("x-request-id")
         if client is not None:
             facts["client_request"] = client[:_CLIENT_ID_CHARACTERS]
-        _log.info("request", **facts)
+        told("api", "request", facts)
 
 
 def refusal(error: FrazilError, request: int) -> Response:
@@ -146,13 +152,11 @@ def check_binding(host: str, auth: str) -> None:
         )
 
 
-def _check_sender(headers: Headers) -> None:
+def _check_sender(headers: Mapping[str, str]) -> None:
     """Without credentials any web page in the user's browser could write here: only names of this machine may."""
-    for header, host in (
-        ("Host", _hostname("//" + headers.get("host", "localhost"))),
-        ("Origin", _hostname(headers.get("origin", "//localhost"))),
-    ):
-        if not is_loopback(host):
+    for header, url in (("Host", "//" + headers.get("host", "localhost")), ("Origin", headers.get("origin", "//localhost"))):
+        if not _is_here(url):
+            host = _hostname(url)
             raise Refused(
                 f"{header} {host[:80]!r} is not this machine",
                 code="host.not_allowed",
@@ -162,8 +166,24 @@ def _check_sender(headers: Headers) -> None:
             )
 
 
+def _is_here(url: str) -> bool:
+    # Long ones are nobody's name and would fill the memory of those seen before.
+    return _is_known_here(url) if len(url) <= _HOST_CHARACTERS else is_loopback(_hostname(url))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_known_here(url: str) -> bool:
+    return is_loopback(_hostname(url))
+
+
 def _hostname(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def named(request: Request, **facts: str) -> None:
+    """Name what a request is about in every line logged for it from here on, its own line too."""
+    structlog.contextvars.bind_contextvars(**facts)
+    request.scope["state"]["facts"].update(facts)

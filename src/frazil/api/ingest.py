@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from data_processor_rs import KernelError, admit
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from frazil.api import bodies, cloudevents, media, metrics, status
 from frazil.api.answers import answer
 from frazil.api.door import Door, Gate, Judged, Stored, digest
+from frazil.api.guard import named
 from frazil.api.media import Format
 from frazil.api.problems import Refused, translated
 from frazil.errors import FrazilError
@@ -43,7 +45,7 @@ class Ask:
 
 async def ingest(request: Request) -> Response:
     """Take a body of events in under the contract named in the query, or the project's default."""
-    return await _take(request, request.query_params.get("contract"))
+    return await _take(request, _query(request.scope["query_string"]).get("contract"))
 
 
 async def ingest_topic(request: Request) -> Response:
@@ -53,12 +55,11 @@ async def ingest_topic(request: Request) -> Response:
 
 async def _take(request: Request, contract: str | None) -> Response:
     door: Door = request.app.state.door
-    number: int = request.scope["state"]["request"]
+    state = request.scope["state"]
     ask = _asked(door, request, contract)
-    structlog.contextvars.bind_contextvars(contract=ask.gate.contract.name)
+    named(request, contract=ask.gate.contract.name)
     with door.budget.lease() as lease:
-        pieces = await bodies.read(request.headers, request.receive, door.limits, lease)
-        metrics.HELD_BYTES.set(door.budget.held)
+        pieces = await bodies.read(state["headers"], request.receive, door.limits, lease, state.get("is_whole", _no))
         held = sum(map(len, pieces))
         size = held if ask.encoding == "identity" else max(held, bodies.COMPRESSED_BYTES)
         try:
@@ -68,14 +69,14 @@ async def _take(request: Request, contract: str | None) -> Response:
         lease.add(max(0, judged.body_bytes - held))
         if ask.reject and judged.admission.rejected:
             raise _rejected(ask.gate, judged)
-        stored = await door.store(ask.gate, number, judged, ask.key)
+        stored = await door.store(ask.gate, state["request"], judged, ask.key)
     return await _answer(door, request, ask, stored)
 
 
 def _asked(door: Door, request: Request, contract: str | None) -> Ask:
     gate = door.gate(contract)
-    headers = request.headers
-    query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
+    headers: Mapping[str, str] = request.scope["state"]["headers"]
+    query = _query(request.scope["query_string"])
     return Ask(
         gate,
         media.format_of(headers),
@@ -108,7 +109,7 @@ def _records(body: bytes, ask: Ask, request: Request) -> tuple[bytes, str]:
         return body, ask.format
     filling = ask.gate.filling
     if ask.format == "binary-cloudevent":
-        records = cloudevents.binary(body, request.headers, filling)
+        records = cloudevents.binary(body, request.scope["state"]["headers"], filling)
     else:
         records = cloudevents.structured(body, filling, batch=ask.format == "cloudevents")
     return cloudevents.joined(records), "cloudevents"
@@ -154,6 +155,15 @@ async def _answer(door: Door, request: Request, ask: Ask, stored: Stored) -> Res
     if stored.repeated:
         headers["Idempotency-Replayed"] = "true"
     return answer(facts, code, headers)
+
+
+@functools.lru_cache(maxsize=64)
+def _query(text: bytes) -> Mapping[str, str]:
+    return QueryParams(text)
+
+
+def _no() -> bool:
+    return False
 
 
 def _choice(query: Mapping[str, str], name: str, known: tuple[str, ...]) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Final, Literal
-
-from starlette.datastructures import Headers
 
 from frazil.api.problems import Refused
 
@@ -29,16 +29,21 @@ KNOWN: Final[dict[str, Format]] = {
 OFFERED: Final = "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
 
 
-def format_of(headers: Headers) -> Format:
+def format_of(headers: Mapping[str, str]) -> Format:
     """The body's format as its headers say.
 
     Raises:
         Refused: `format.unknown` or `format.unknown_charset` (415); the hint names the known ones.
     """
-    media, _, parameters = headers.get("content-type", "").partition(";")
+    return _format_of(headers.get("content-type", ""), "ce-specversion" in headers)
+
+
+@functools.lru_cache(maxsize=64)
+def _format_of(content_type: str, is_binary_event: bool) -> Format:
+    media, _, parameters = content_type.partition(";")
     media = media.strip().lower()
     _check_charset(parameters)
-    if "ce-specversion" in headers:
+    if is_binary_event:
         if media not in ("", "application/json", "text/json") and not media.endswith("+json"):
             raise _unknown(media)
         return "binary-cloudevent"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -38,13 +39,32 @@ REFUSED = Counter("frazil_http_refusals", "Requests refused, by the problem's co
 HELD_BYTES = Gauge("frazil_http_body_bytes_held", "Bytes of request bodies held in memory now.", registry=registry)
 
 
+# What is counted with every request is looked up once: routes, methods, statuses, contracts and formats are few.
+_requests = functools.lru_cache(maxsize=512)(REQUESTS.labels)
+_request_seconds = functools.lru_cache(maxsize=64)(REQUEST_SECONDS.labels)
+_append_seconds = functools.lru_cache(maxsize=256)(APPEND_SECONDS.labels)
+_records = functools.lru_cache(maxsize=512)(RECORDS.labels)
+_body_bytes = functools.lru_cache(maxsize=512)(BODY_BYTES.labels)
+
+
+def count_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Count an answer and how long it took."""
+    _requests(route, method, str(status)).inc()
+    _request_seconds(route).observe(seconds)
+
+
+def count_append(contract: str, seconds: float) -> None:
+    """Count an append and how long it took to be durable."""
+    _append_seconds(contract).observe(seconds)
+
+
 def count_admission(contract: str, format: str, body_bytes: int, accepted: int, rejected: int) -> None:
     """Count a stored body."""
     if accepted:
-        RECORDS.labels(contract, "accepted").inc(accepted)
+        _records(contract, "accepted").inc(accepted)
     if rejected:
-        RECORDS.labels(contract, "rejected").inc(rejected)
-    BODY_BYTES.labels(contract, format).inc(body_bytes)
+        _records(contract, "rejected").inc(rejected)
+    _body_bytes(contract, format).inc(body_bytes)
 
 
 def count_violations(contract: str, listed: Iterable[Mapping[str, Any]], total: int) -> None:

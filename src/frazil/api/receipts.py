@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import fcntl
+import functools
 import hashlib
 import hmac
 import os
@@ -93,6 +94,7 @@ class Signer:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
 
 
+@functools.lru_cache(maxsize=256)
 def _text(value: str) -> bytes:
     """A length byte and UTF-8; a dashed UUID as a zero byte and its 16 bytes."""
     if len(value) == 36 and value[8] == value[13] == value[18] == value[23] == "-" and value == value.lower():

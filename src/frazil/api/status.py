@@ -6,12 +6,12 @@ import asyncio
 import time
 from typing import Any
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from frazil.api.answers import answer, shown
 from frazil.api.door import Door
+from frazil.api.guard import named
 from frazil.api.receipts import Receipt
 from frazil.errors import CommitConflict
 from frazil.sink.books import Verdicts, verdicts
@@ -24,7 +24,7 @@ async def status(request: Request) -> Response:
     door: Door = request.app.state.door
     job_id: str = request.path_params["job_id"]
     receipt = door.signer.receipt(job_id)
-    structlog.contextvars.bind_contextvars(contract=receipt.contract, job=str(receipt.request))
+    named(request, contract=receipt.contract, job=str(receipt.request))
     return answer(await verdict(door, job_id, receipt))
 
 

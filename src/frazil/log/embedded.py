@@ -77,17 +77,19 @@ class EmbeddedWriter:
         format: str = "json",
         idempotency: IdempotencyKey | None = None,
     ) -> asyncio.Future[Appended]:
-        loop = self._listen()
-        future: asyncio.Future[Appended] = loop.create_future()
-        with _frazil_errors(), self._lock:  # so that its outcome cannot come before the future is listed
-            ticket = self._kernel.submit(
-                _kernel_records(records),
-                request=request,
-                received_at_us=_microseconds(received_at),
-                format=format,
-                idempotency=_kernel_key(idempotency),
-            )
-            self._waiting[ticket] = future
+        future: asyncio.Future[Appended] = self._listen().create_future()
+        try:
+            with self._lock:  # so that its outcome cannot come before the future is listed
+                ticket = self._kernel.submit(
+                    _kernel_records(records),
+                    request=request,
+                    received_at_us=_microseconds(received_at),
+                    format=format,
+                    idempotency=_kernel_key(idempotency),
+                )
+                self._waiting[ticket] = future
+        except kernel.KernelError as error:
+            _raise(error)
         return future
 
     def roll(self) -> None:
@@ -237,7 +239,7 @@ def _raise(error: kernel.KernelError) -> NoReturn:
 
 
 def _kernel_records(records: Records | Sequence[Record]) -> Any:
-    if isinstance(records, Sequence):
+    if not isinstance(records, kernel.Admission) and isinstance(records, Sequence):
         return [(record.value, record.key, record.line) for record in records]
     return records
 
