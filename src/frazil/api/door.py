@@ -42,7 +42,7 @@ _log = logger("api")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
     """A body split into records with the door's verdicts. `errors` are the listed violations of `errors_total`."""
 
@@ -57,7 +57,7 @@ class Judged:
         return len(self.admission)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """A body on disk, or the facts of the first request when an idempotency key came again."""
 

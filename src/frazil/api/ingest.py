@@ -31,7 +31,7 @@ MAX_WAIT_SECONDS: Final = 60.0
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """What a request asks for, beside its body."""
 
@@ -76,15 +76,8 @@ async def _take(request: Request, contract: str | None) -> Response:
 def _asked(door: Door, request: Request, contract: str | None) -> Ask:
     gate = door.gate(contract)
     headers: Mapping[str, str] = request.scope["state"]["headers"]
-    query = _query(request.scope["query_string"])
-    return Ask(
-        gate,
-        media.format_of(headers),
-        bodies.encoding_of(headers),
-        reject=_choice(query, "on_invalid", ("dead_letter", "reject")) == "reject",
-        wait=_wait(query),
-        key=_key(headers.get("idempotency-key")),
-    )
+    reject, wait = _wishes(request.scope["query_string"])
+    return Ask(gate, media.format_of(headers), bodies.encoding_of(headers), reject, wait, _key(headers.get("idempotency-key")))
 
 
 def _judged(door: Door, ask: Ask, request: Request, pieces: list[bytes]) -> Judged:
@@ -160,6 +153,13 @@ async def _answer(door: Door, request: Request, ask: Ask, stored: Stored) -> Res
 @functools.lru_cache(maxsize=64)
 def _query(text: bytes) -> Mapping[str, str]:
     return QueryParams(text)
+
+
+@functools.lru_cache(maxsize=64)
+def _wishes(text: bytes) -> tuple[bool, float | None]:
+    """Whether bad records refuse the body, and how long to wait for its events to land."""
+    query = _query(text)
+    return _choice(query, "on_invalid", ("dead_letter", "reject")) == "reject", _wait(query)
 
 
 def _no() -> bool:

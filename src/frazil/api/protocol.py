@@ -20,7 +20,7 @@ from frazil.api import problems
 from frazil.errors import FrazilError
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 HELD_BYTES: Final = 256 * 1024
@@ -70,6 +70,7 @@ class Cycle(RequestResponseCycle):
         super().__init__(**facts)
         self.pieces: deque[bytes] = deque()
         self.held = 0
+        self._start: HTTPResponseStartEvent | None = None
 
     async def receive(self) -> ASGIReceiveEvent:
         """The next piece of the body."""
@@ -86,6 +87,40 @@ class Cycle(RequestResponseCycle):
         if not self.pieces:
             self.message_event.clear()
         return {"type": "http.request", "body": piece, "more_body": self.more_body or bool(self.pieces)}
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Status, headers and body of an answer in one write; what comes in parts goes uvicorn's way."""
+        if message["type"] == "http.response.start" and self._start is None and not self.response_started:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is None or message["type"] != "http.response.body":
+            await super().send(message)
+        elif self._is_simple(start, message):
+            self._answer(start, message["body"])
+        else:
+            await super().send(start)
+            await super().send(message)
+
+    def _is_simple(self, start: HTTPResponseStartEvent, body: HTTPResponseBodyEvent) -> bool:
+        if self.flow.write_paused or self.disconnected or body.get("more_body") or self.scope["method"] == "HEAD":
+            return False
+        known = dict(start["headers"])
+        return (
+            known.get(b"content-length") == b"%d" % len(body["body"]) and b"connection" not in known and b"transfer-encoding" not in known
+        )
+
+    def _answer(self, start: HTTPResponseStartEvent, body: bytes) -> None:
+        headers = [*self.default_headers, *start["headers"]]
+        head = b"".join([STATUS_LINE[start["status"]], *[b"%b: %b\r\n" % header for header in headers]])
+        if head.count(b"\n") != len(headers) + 1 or head.count(b"\r") != len(headers) + 1 or b"\0" in head:
+            raise RuntimeError("a header holds a line break")
+        self.response_started = self.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (head, b"" if self.keep_alive else b"connection: close\r\n", body))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     def is_whole(self) -> bool:
         """Whether all of the body is here: reading it will not wait."""
