@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Literal, TextIO, cast
+from json.encoder import encode_basestring_ascii
+from typing import Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -72,7 +72,6 @@ class _PlainLines:
         self._stream = stream
         self._processors = processors
         self._renderer = processors[-1]
-        self._encode = json.JSONEncoder(default=repr).encode
         self._second = 0
         self._stamp = ""
 
@@ -80,23 +79,28 @@ class _PlainLines:
         """Whether that chain is still the one in use: nobody configured another or captures what is logged."""
         return structlog.is_configured() and self._processors[-1] is self._renderer
 
-    def write(self, component: str, event: str, facts: dict[str, Any]) -> None:
+    def write(self, component: str, event: str, facts: dict[str, str | int | float]) -> None:
         micros = time.time_ns() // 1000
         second, micros = divmod(micros, 1_000_000)
         if second != self._second:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        told = {"component": component, **facts, "event": event, "level": "info", "time": f"{self._stamp}.{micros:06}Z"}
-        self._stream.write(self._encode(told) + "\n")
+        told = ", ".join([f'"{name}": {_spelled(value)}' for name, value in facts.items()])
+        line = f'{{"component": "{component}", {told}, "event": "{event}", "level": "info", "time": "{self._stamp}.{micros:06}Z"}}\n'
+        self._stream.write(line)
         self._stream.flush()
+
+
+def _spelled(value: str | int | float) -> str:
+    return encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
 
 
 _plain: _PlainLines | None = None
 
 
-def told(component: str, event: str, facts: dict[str, Any]) -> None:
-    """Log at level `info` what `logger(component)` would, for what is said once per request: an eighth of its time.
+def told(component: str, event: str, facts: dict[str, str | int | float]) -> None:
+    """Log at level `info` what `logger(component)` would, for what is said once per request: a tenth of its time.
 
-    `facts` name everything, since the context's variables are not merged in.
+    `facts` are texts and finite numbers and name everything, since the context's variables are not merged in.
     """
     if _plain is not None and _plain.stands():
         _plain.write(component, event, facts)

@@ -100,7 +100,13 @@ class _Exchange:
         seconds = time.perf_counter() - self._started
         scope, status = self._scope, self._status or 499
         metrics.count_request(getattr(scope.get("route"), "path", "unmatched"), scope["method"], status, seconds)
-        facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 2), "request": self.name}
+        facts: dict[str, str | int | float] = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "request": self.name,
+        }
         facts.update(scope["state"]["facts"])
         client = self.headers.get("x-request-id")
         if client is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import defaultdict
@@ -14,7 +13,6 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 from starlette.responses import Response
 
 from frazil.telemetry import registry
@@ -58,7 +56,7 @@ class Durations(Collector):
     def collect(self) -> Iterable[Metric]:
         """What Prometheus reads."""
         family = self._family()
-        names = [floatToGoString(bound) for bound in (*self._bounds, math.inf)]
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         for value, counts in self._counts.items():
             family.add_metric((value,), list(zip(names, itertools.accumulate(counts), strict=True)), self._sums[value])
         yield family
