@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from frazil import telemetry
 
 PROGRAM = """
 import sys
@@ -31,3 +37,23 @@ def test_an_unexpected_exception_is_a_plain_traceback_without_locals(style: str)
     assert len(done.stderr.splitlines()) < 12
     if style == "json":
         assert json.loads(done.stderr)["component"] == "part"
+
+
+def test_a_line_told_directly_is_the_line_the_logger_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    facts: dict[str, str | int | float] = {"path": '/a"\\ü\n\x7f', "status": 202, "ms": 0.25, "request": "7"}
+    try:
+        telemetry.configure("json")
+        telemetry.told("api", "request", facts)
+        telemetry.logger("api").info("request", **facts)
+        with capture_logs() as captured:
+            telemetry.told("api", "request", facts)
+        telemetry.configure("json", level="warning")
+        telemetry.told("api", "request", facts)
+    finally:
+        structlog.reset_defaults()
+    direct, logged = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", direct["time"])
+    assert {**direct, "time": ""} == {**logged, "time": ""}
+    assert captured == [{"component": "api", "log_level": "info", "event": "request", **facts}]
