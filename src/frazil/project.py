@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from frazil import settings as configuration
 from frazil.contract import Contract
 from frazil.errors import ConfigError, ContractError
-from frazil.settings import Settings
+from frazil.settings import Settings, duration
 
 if TYPE_CHECKING:
     from frazil.log import LogReader, LogWriter, Retention
+    from frazil.log.kafka import KafkaConnection
     from frazil.process import Processor
     from frazil.sink import KeyIndex
     from frazil.sink.dead_letters import IcebergDeadLetters
@@ -53,18 +54,32 @@ class Project:
         return self.contracts[wanted]
 
     def log_writer(self, contract: Contract) -> LogWriter:
+        if self.logs_are_kafka:
+            from frazil.log.kafka import KafkaWriter
+
+            return KafkaWriter(self._kafka, self._topic(contract))
         from frazil.log.embedded import EmbeddedWriter
 
         return EmbeddedWriter(
             self._log_dir(contract), segment_bytes=self.settings.log.segment_bytes, min_free_bytes=self.settings.log.min_free_bytes
         )
 
-    def log_reader(self, contract: Contract) -> LogReader:
+    def log_reader(self, contract: Contract, *, shared: bool = False) -> LogReader:
+        """A reader of all of a contract's log; `shared`: of what falls to it among those that read together."""
+        if self.logs_are_kafka:
+            from frazil.log.kafka import KafkaReader
+
+            group = self.settings.kafka.group or f"frazil-{self.settings.name}"
+            return KafkaReader(self._kafka, self._topic(contract), group=f"{group}-{contract.name}" if shared else None)
         from frazil.log.embedded import EmbeddedReader
 
         return EmbeddedReader(self._log_dir(contract))
 
     def log_retention(self, contract: Contract) -> Retention:
+        if self.logs_are_kafka:
+            from frazil.log.kafka import KafkaRetention
+
+            return KafkaRetention()
         from frazil.log.embedded import EmbeddedRetention
 
         return EmbeddedRetention(self._log_dir(contract))
@@ -97,10 +112,36 @@ class Project:
 
         return IcebergDeadLetters(self.lake)
 
+    @property
+    def logs_are_kafka(self) -> bool:
+        """Whether several processes may share a contract's log among them."""
+        return self.settings.log.url.startswith("kafka://")
+
+    @cached_property
+    def _kafka(self) -> KafkaConnection:
+        from frazil.log.kafka import KafkaConnection
+
+        brokers = self.settings.log.url.removeprefix("kafka://")
+        kafka = self.settings.kafka
+        return KafkaConnection(brokers, options=kafka.properties(), delivery_timeout=kafka.delivery_timeout.total_seconds())
+
+    def _topic(self, contract: Contract) -> str:
+        """The contract's topic, made when absent."""
+        topic = self.settings.kafka.topic_prefix + contract.name
+        asked = contract.topic_options
+        retention = duration(asked["retention"]) if "retention" in asked else self.settings.log.retention
+        self._kafka.ensure_topic(
+            self._kafka.admin(),
+            topic,
+            partitions=int(asked.get("partitions", self.settings.kafka.partitions)),
+            replication=int(asked.get("replication", self.settings.kafka.replication)),
+            config={"retention.ms": str(int(retention.total_seconds() * 1000))},
+        )
+        return topic
+
     def _log_dir(self, contract: Contract) -> Path:
         scheme = self.settings.log.url.partition("://")[0]
         if scheme != "file":
-            raise ConfigError(
-                f"unknown log {self.settings.log.url!r}", hint="known: file://PATH", code="config.unknown_log", url=self.settings.log.url
-            )
+            known = "known: file://PATH, kafka://HOST:PORT"
+            raise ConfigError(f"unknown log {self.settings.log.url!r}", hint=known, code="config.unknown_log", url=self.settings.log.url)
         return self.settings.path_of(self.settings.log.url) / contract.name

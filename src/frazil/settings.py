@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from frazil.errors import ConfigError
@@ -69,6 +69,35 @@ class LogSettings(_Section):
     retention: Duration = Field(default=timedelta(days=7), description="replay floor: keep at least this much behind the position")
 
 
+class KafkaSettings(_Section):
+    """A `kafka://` log. Topics that are absent are made: `partitions` and `retention` unless the contract says otherwise."""
+
+    partitions: int = Field(default=3, ge=1, le=10_000)
+    replication: int = Field(default=-1, ge=-1, le=32_767, description="-1: what the cluster does by default")
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    group: str | None = Field(default=None, description="consumer group of the processors; default frazil-<name>")
+    delivery_timeout: Duration = timedelta(seconds=30)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = Field(default=None, description="only from the environment: FRAZIL_KAFKA__SASL_PASSWORD")
+    ssl_ca_location: Path | None = None
+    ssl_certificate_location: Path | None = None
+    ssl_key_location: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    options: dict[str, str] = Field(default_factory=dict, description="further librdkafka properties, as they are")
+
+    def properties(self) -> dict[str, str]:
+        """Security and `options` as librdkafka properties; holds secrets."""
+        names = ("sasl_mechanism", "sasl_username", "ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
+        found = {name.replace("_", "."): str(value) for name in names if (value := getattr(self, name)) is not None}
+        if self.sasl_password is not None:
+            found["sasl.password"] = self.sasl_password.get_secret_value()
+        if self.ssl_key_password is not None:
+            found["ssl.key.password"] = self.ssl_key_password.get_secret_value()
+        return {"security.protocol": self.security_protocol} | found | self.options
+
+
 class LakeSettings(_Section):
     """Catalog and storage of the Iceberg tables."""
 
@@ -116,6 +145,7 @@ class Settings(BaseSettings):
     name: str = Field(default="shop", pattern=r"^[a-z][a-z0-9_]{0,62}$")
     default_contract: str | None = None
     log: LogSettings = LogSettings()
+    kafka: KafkaSettings = KafkaSettings()
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     process: ProcessSettings = ProcessSettings()

@@ -19,6 +19,7 @@ from frazil.contract import Contract, Field
 from frazil.contract.fields import FieldReader, custom_properties
 from frazil.contract.source import At, Problem, Source
 from frazil.errors import ContractError
+from frazil.settings import duration
 
 SUFFIX = ".odcs.yaml"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -98,6 +99,20 @@ def _read(path: Path) -> tuple[Contract | None, list[Problem]]:
         document = OpenDataContractStandard.model_validate(source.data)
         contract = _ContractReader(source, path.name.removesuffix(SUFFIX)).contract(document)
     return (None if source.problems else contract), sorted(set(source.problems))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return duration(text) > timedelta()
+    except ValueError:
+        return False
+
+
+_TOPIC_OPTIONS = {"partitions": _is_count, "replication": _is_count, "retention": _is_duration}
 
 
 @lru_cache(maxsize=1)
@@ -315,6 +330,13 @@ class _ContractReader:
         if not isinstance(value, dict):
             self.source.report(place, "`topicOptions` is a map", "write `value: {partitions: 6}`")
             return {}
+        for name, one in value.items():
+            if name not in _TOPIC_OPTIONS:
+                self.source.report(place, f"unknown topic option `{name}`", f"known: {', '.join(_TOPIC_OPTIONS)}")
+            elif not _TOPIC_OPTIONS[name](str(one)):
+                self.source.report(
+                    place, f"`{name}` is {one!r}", "partitions and replication are whole numbers from 1, retention is like 7d"
+                )
         return {str(name): str(one) for name, one in value.items()}
 
 

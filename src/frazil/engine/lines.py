@@ -40,12 +40,14 @@ def _maker(settings: Settings, name: str, *, lease: bool) -> Callable[[], Line]:
         contract = project.contract(name)
         return Line(
             contract=name,
-            log=project.log_reader(contract),
+            log=project.log_reader(contract, shared=True),
             process=project.processor(contract),
             keys=project.keys(contract),
             sink=project.sink(contract),
             letters=project.dead_letters,
-            lease=Lease(running_dir(settings), lease_name(name)) if lease else None,
+            lease=Lease(running_dir(settings), lease_name(name))
+            if lease and not project.logs_are_kafka
+            else None,  # a consumer group shares the partitions
             upkeep=Upkeep(project, contract).after,
         )
 

@@ -83,6 +83,7 @@ class Worker:
         self._looked = 0.0
         self._failures = 0
         self._failing_since = 0.0
+        self._left_since: float | None = None
         self._adopted = False
 
     def run(self) -> int:
@@ -97,6 +98,7 @@ class Worker:
                 code = self._failed(error)
         self._pulse.state = "stopped" if code else "done"
         self._beat()
+        self._line.log.close()  # a group gives the partitions to the others at once
         if self._line.lease is not None:
             self._line.lease.release()
         return code
@@ -133,7 +135,7 @@ class Worker:
         if commit is None:
             self._position = None  # the log has nothing: look at the table again next time
             return None
-        self._last_commit = began
+        self._last_commit, self._left_since = began, None
         self._position = commit.position
         self._count(commit, time.monotonic() - began)
         self._follow()
@@ -185,20 +187,33 @@ class Worker:
         if not self._adopted:
             self._stop.wait(_POLL)
             return None
-        self._lag()
-        return EXIT_YES
+        if self._lag() == 0:
+            return EXIT_YES
+        # What is left belongs to another member of the group, which lands it, or is gone and will be found to be.
+        now = time.monotonic()
+        self._left_since = self._left_since or now
+        if now - self._left_since > _PATIENCE_UNTIL_IDLE:
+            _log.warning("records are left to other members of the group", contract=self._line.contract, lag=self._pulse.lag)
+            return EXIT_AGAIN
+        self._stop.wait(_POLL)
+        return None
 
     def _drain(self) -> int:
-        """Land what waits, for a bounded time; what does not make it stays in the log."""
+        """Land what waits now, for a bounded time; what comes later, or does not make it, stays in the log."""
         deadline = time.monotonic() + self._pace.drain
-        while self._leads() and time.monotonic() < deadline:
+        left: int | None = None
+        while self._leads() and time.monotonic() < deadline and left != 0:
             try:
-                if self._pump() is None:
-                    break
+                left = self._lag() if left is None else left
+                commit = self._pump()
             except CommitConflict:
+                left = None
                 continue
             except Unavailable:
                 break
+            if commit is None:
+                break
+            left = max(0, left - commit.landed - commit.dead - commit.duplicates)
         return EXIT_YES
 
     def _overtaken(self, error: CommitConflict) -> int | None:

@@ -1,0 +1,142 @@
+"""A Kafka cluster as settings describe it: client configurations, topics and their identity, errors in Frazil's tree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
+
+try:
+    from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not say that it hands these on
+        AdminClient,
+        ConfigResource,
+        NewTopic,
+        OffsetSpec,
+        ResourceType,
+    )
+except ImportError as error:
+    raise ConfigError(
+        "a kafka:// log needs confluent-kafka", hint="pip install 'frazil[kafka]'", code="config.missing_extra", extra="kafka"
+    ) from error
+
+ANSWER_S = 10.0
+"""How long a question to the cluster may take."""
+
+_ELECTION_S = 3.0
+_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_REFUSED = (
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError._AUTHENTICATION,
+)
+
+
+@dataclass(frozen=True)
+class KafkaConnection:
+    """How to reach a cluster.
+
+    Args:
+        brokers: `host:port[,host:port…]`.
+        options: Further librdkafka properties (TLS, SASL), laid over ours.
+        delivery_timeout: Seconds until an append that nobody answered is `Unavailable`.
+    """
+
+    brokers: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
+    delivery_timeout: float = 30.0
+
+    def client(self, **own: object) -> dict[str, Any]:
+        """Configuration of a client; `own` with underscores for dots."""
+        named = {name.replace("_", "."): value for name, value in own.items()}
+        return {"bootstrap.servers": self.brokers, "client.id": "frazil", "socket.keepalive.enable": True, **named} | dict(self.options)
+
+    def admin(self) -> AdminClient:
+        return AdminClient(self.client())
+
+    def ensure_topic(self, admin: AdminClient, topic: str, *, partitions: int, replication: int = -1, config: Mapping[str, str]) -> None:
+        """Make a topic when it is absent; one that exists stays as it is.
+
+        Raises:
+            Unavailable, ConfigError: The cluster does not answer, or refuses.
+        """
+        made = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
+        with answering(f"topic {topic!r} cannot be made", topic=topic):
+            try:
+                admin.create_topics([made], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+    def identity(self, admin: AdminClient, topic: str) -> tuple[str, tuple[int, ...]]:
+        """The log's identity, `cluster id.topic id`, and the numbers of its partitions. A topic made anew has another.
+
+        Raises:
+            Corrupt: `log.recreated`: the topic is gone.
+        """
+        with answering("the cluster does not say what it holds", topic=topic):
+            cluster = admin.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S).cluster_id
+            try:
+                found = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                raise Corrupt(
+                    f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back, or `frazil log switch`", topic=topic
+                ) from error
+        return f"{cluster}.{found.topic_id}", tuple(sorted(one.id for one in found.partitions))
+
+    def offsets(self, admin: AdminClient, topic: str, partitions: tuple[int, ...], *, oldest: bool = False) -> dict[int, int]:
+        """First offset held, or the one after the last that a reader may see (open transactions end it), per partition."""
+        spec = OffsetSpec.earliest() if oldest else OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, number): spec for number in partitions}
+        until = time.monotonic() + _ELECTION_S
+        with answering("the cluster does not say how far the log goes", topic=topic):
+            while True:
+                answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S)
+                try:
+                    return {at.partition: answer.result(ANSWER_S).offset for at, answer in answers.items()}
+                except KafkaException as error:  # a new topic, or a leader that is just being elected
+                    if error.args[0].code() not in _ELECTING or time.monotonic() > until:
+                        raise
+                time.sleep(0.1)
+
+    def topic_config(self, admin: AdminClient, topic: str) -> dict[str, str]:
+        """The topic's configuration as the cluster holds it."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        with answering("the cluster does not say how the topic is set up", topic=topic):
+            found = admin.describe_configs([resource], request_timeout=ANSWER_S)[resource].result(ANSWER_S)
+        return {name: entry.value for name, entry in found.items()}
+
+
+def frazil_error(error: KafkaError, message: str, **context: object) -> FrazilError:
+    """A Kafka error in Frazil's tree: refusals are for a person, everything else may pass."""
+    if error.code() in _REFUSED:
+        return ConfigError(
+            f"{message}: {error.str()}", code="log.refused", hint="check [kafka] in frazil.toml and the cluster's access rules", **context
+        )
+    return Unavailable(f"{message}: {error.str()}", code="log.unavailable", hint="is the cluster up and reachable?", **context)
+
+
+@contextmanager
+def answering(message: str, **context: object) -> Iterator[None]:
+    """Turn what the client raises into Frazil's errors."""
+    try:
+        yield
+    except KafkaException as error:
+        _raise(error.args[0], message, context)
+    except TimeoutError as error:
+        raise Unavailable(
+            f"{message}: no answer in {ANSWER_S:.0f} s", code="log.unavailable", hint="is the cluster up?", **context
+        ) from error
+
+
+def _raise(error: KafkaError, message: str, context: Mapping[str, object]) -> NoReturn:
+    raise frazil_error(error, message, **context) from KafkaException(error)

@@ -1,0 +1,120 @@
+"""Appends to a topic: an idempotent producer that answers when every in-sync replica has the records."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import datetime
+
+from confluent_kafka import Producer
+
+from frazil.errors import Throttled
+from frazil.log import Appended, IdempotencyKey, Record, Records
+from frazil.log.kafka.connection import KafkaConnection
+from frazil.log.kafka.delivery import MOST_WAITING, Delivery, each, microseconds, produce, producing
+from frazil.log.kafka.idempotency import KeyedAppends
+
+
+class KafkaWriter:
+    """Appends records of one topic, from any number of processes.
+
+    Records with a key go where Kafka's own partitioner puts them (murmur2), the others of a request all to one partition.
+    A request with an idempotency key is one transaction with its key.
+
+    Args:
+        connection: The cluster.
+        topic: The topic; it must exist.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        self._connection, self.topic = connection, topic
+        admin = connection.admin()
+        self._log_id, self._partitions = connection.identity(admin, topic)
+        self._producer = Producer(producing(connection, linger_ms=5))
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._keyed: KeyedAppends | None = None
+        self._poller = threading.Thread(target=self._poll, name=f"kafka-{topic}", daemon=True)
+        self._poller.start()
+
+    @property
+    def log_id(self) -> str:
+        return self._log_id
+
+    def append(
+        self,
+        records: Records | Sequence[Record],
+        *,
+        request: int,
+        received_at: datetime,
+        format: str = "json",
+        idempotency: IdempotencyKey | None = None,
+    ) -> Appended:
+        return self._send(records, request, received_at, format, idempotency).result()
+
+    def append_soon(
+        self,
+        records: Records | Sequence[Record],
+        *,
+        request: int,
+        received_at: datetime,
+        format: str = "json",
+        idempotency: IdempotencyKey | None = None,
+    ) -> asyncio.Future[Appended]:
+        return asyncio.wrap_future(self._send(records, request, received_at, format, idempotency))
+
+    def close(self) -> None:
+        if self._keyed is not None:
+            self._keyed.close()
+        self._producer.flush(self._connection.delivery_timeout)
+        self._stop.set()
+        self._poller.join()
+
+    def _send(
+        self, records: Records | Sequence[Record], request: int, received_at: datetime, format: str, key: IdempotencyKey | None
+    ) -> Future[Appended]:
+        listed = each(records)
+        delivery = Delivery(self._log_id, request, len(listed))
+        if key is not None:
+            return self._keyed_appends().submit(listed, delivery, received_at, format, key)
+        if not listed:
+            delivery.settle()
+            return delivery.done
+        size = sum(len(record.value or b"") for record in listed)
+        self._take(size)
+        delivery.done.add_done_callback(lambda _: self._give(size))
+        produce(self._producer, self.topic, listed, delivery, self.partition_of(request), (microseconds(received_at), format))
+        return delivery.done
+
+    def partition_of(self, request: int) -> int:
+        """Where a request's records without a key go."""
+        return self._partitions[request % len(self._partitions)]
+
+    def _keyed_appends(self) -> KeyedAppends:
+        with self._lock:
+            if self._keyed is None:
+                self._keyed = KeyedAppends(self._connection, self.topic, self.partition_of)
+            return self._keyed
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if self._bytes and self._bytes + size > MOST_WAITING:
+                raise Throttled(
+                    "the cluster is slower than what arrives",
+                    code="log.queue_full",
+                    hint="send more slowly",
+                    retry_after=1,
+                    topic=self.topic,
+                )
+            self._bytes += size
+
+    def _give(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.05)
