@@ -46,6 +46,10 @@ def check(
         say(f"[green]{good} of {len(chosen)} contracts are good[/]" if chosen else f"no {SUFFIX} files in {directory}")
     if problems or not chosen:
         raise typer.Exit(EXIT_NO)
+    if not files:
+        from frazil.contract.dbt_sources import check_drift
+
+        check_drift(session.settings().root, session.project().contracts.values())
 
 
 def listed(json: Json = False) -> None:
@@ -83,10 +87,14 @@ def compiled(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Derive the kernel's plan and the Arrow, Iceberg and JSON schemas."""
+    """Derive the kernel's plan and the Arrow, Iceberg and JSON schemas; write the warehouse's `sources.yml` where there is one."""
+    from frazil.contract import dbt_sources
     from frazil.contract.derive import compile_artefacts
 
     project = session.project()
+    sources = dbt_sources.write(project.settings.root, project.contracts.values(), dry_run=dry_run)
+    if sources is not None:
+        say(f"{'would write' if dry_run else 'wrote'} {sources}")
     contracts = [project.contract(name)] if name else list(project.contracts.values())
     artefacts = {file: text for contract in contracts for file, text in compile_artefacts(contract).items()}
     if out is None:

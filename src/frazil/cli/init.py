@@ -12,7 +12,7 @@ import typer
 from frazil.cli.output import DryRun, say
 from frazil.errors import ConfigError
 
-_NEVER = {".frazil", "__pycache__", "target", "logs"}
+_NEVER = {".frazil", "__pycache__", "target", "logs", "dbt_packages"}
 
 
 def register(app: typer.Typer) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from frazil.contract.dbt_sources import check_drift
+from frazil.contract.load import load_directory
 from frazil.errors import ConfigError, FrazilError, Unavailable
 from frazil.settings import Settings
 from frazil.telemetry import logger
@@ -72,6 +74,7 @@ def transform(
     began = time.monotonic()
     directory = settings.root / WAREHOUSE
     _check(directory)
+    check_drift(settings.root, load_directory(settings.contracts_dir).values())
     install(directory)
     target = target or settings.warehouse.target
     state = settings.state_dir / WAREHOUSE
@@ -88,7 +91,7 @@ def transform(
         raise Unavailable(
             "another run is working in the warehouse", code=BUSY, hint="wait until it has ended: `frazil runs`", lease=str(state)
         )
-    nodes = [] if report is None else [_node(one) for one in report["results"]]
+    nodes = [] if report is None else [_node(one) for one in report["results"] if _kind(one) != "exposure"]
     done = Transformation(_invocation(report, said), target, time.monotonic() - began, nodes)
     if code and not done.failed:
         raise _stopped(errors, directory)
@@ -158,6 +161,10 @@ def _lines(said: str) -> Iterator[dict[str, Any]]:
             yield parsed
         elif line.strip():
             yield {"info": {"level": "plain", "msg": line}, "data": {}}
+
+
+def _kind(one: dict[str, Any]) -> str:
+    return str(one["unique_id"]).partition(".")[0]
 
 
 def _node(one: dict[str, Any]) -> NodeResult:

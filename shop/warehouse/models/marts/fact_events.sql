@@ -35,6 +35,7 @@ with landed as (
         touched.event_id,
         touched.user_id,
         touched.product_id,
+        touched.session_id,
         touched.event_timestamp,
         touched.event_type,
         touched.event_value,
@@ -54,12 +55,12 @@ with landed as (
 )
 {% endif %}
 select
-    event_sk, user_sk, product_sk, event_id, user_id, product_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit
+    event_sk, user_sk, product_sk, event_id, user_id, product_id, session_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit
 from landed
 {% if frazil.incremental() %}
 union all
 select
-    event_sk, user_sk, product_sk, event_id, user_id, product_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit
+    event_sk, user_sk, product_sk, event_id, user_id, product_id, session_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit
 from placed
 where user_sk <> old_user_sk or product_sk <> old_product_sk
 {% endif %}

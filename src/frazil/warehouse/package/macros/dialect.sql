@@ -32,3 +32,8 @@
 {% macro default__no_instant() %}{{ return('cast(null as timestamp)') }}{% endmacro %}
 {% macro duckdb__no_instant() %}{{ return('cast(null as timestamptz)') }}{% endmacro %}
 {% macro snowflake__no_instant() %}{{ return('cast(null as timestamp_tz)') }}{% endmacro %}
+
+{% macro regex(column, pattern) %}{{ return(adapter.dispatch('regex', 'frazil')(column, "'" ~ pattern | replace("'", "''") ~ "'")) }}{% endmacro %}
+{% macro default__regex(column, pattern) %}{{ return(column ~ ' rlike ' ~ pattern) }}{% endmacro %}
+{% macro duckdb__regex(column, pattern) %}{{ return('regexp_matches(' ~ column ~ ', ' ~ pattern ~ ')') }}{% endmacro %}
+{% macro snowflake__regex(column, pattern) %}{{ return('regexp_instr(' ~ column ~ ', ' ~ pattern | replace('\\', '\\\\') ~ ') > 0') }}{% endmacro %}
