@@ -93,14 +93,20 @@ class KafkaConnection:
                 ) from error
         return f"{cluster}.{found.topic_id}", tuple(sorted(one.id for one in found.partitions))
 
-    def offsets(self, admin: AdminClient, topic: str, partitions: tuple[int, ...], *, oldest: bool = False) -> dict[int, int]:
-        """First offset held, or the one after the last that a reader may see (open transactions end it), per partition."""
+    def offsets(
+        self, admin: AdminClient, topic: str, partitions: tuple[int, ...], *, oldest: bool = False, committed: bool = True
+    ) -> dict[int, int]:
+        """First offset held, or the one after the last that a reader may see, per partition.
+
+        A reader sees nothing behind an open transaction; `committed=False` looks behind it.
+        """
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         spec = OffsetSpec.earliest() if oldest else OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): spec for number in partitions}
         until = time.monotonic() + _ELECTION_S
         with answering("the cluster does not say how far the log goes", topic=topic):
             while True:
-                answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S)
+                answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
                 try:
                     return {at.partition: answer.result(ANSWER_S).offset for at, answer in answers.items()}
                 except KafkaException as error:  # a new topic, or a leader that is just being elected

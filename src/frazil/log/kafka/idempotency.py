@@ -25,6 +25,7 @@ from frazil.log.kafka.delivery import Delivery, microseconds, produce, producing
 KEPT = timedelta(hours=24)
 _CONFIG = {"cleanup.policy": "compact,delete", "retention.ms": str(25 * 3600 * 1000), "segment.ms": str(3600 * 1000)}
 _MOST_TOGETHER = 64
+_MARKERS_S = 2.0
 _FORGET_AT = 100_000  # keys in memory before those of yesterday are looked for
 
 
@@ -60,7 +61,8 @@ class KeyedAppends:
 
     def __init__(self, connection: KafkaConnection, topic: str, partition_of: Callable[[int], int]) -> None:
         self._connection, self._topic, self._partition_of = connection, topic, partition_of
-        connection.ensure_topic(connection.admin(), keys_topic(topic), partitions=1, config=_CONFIG)
+        self._admin = connection.admin()
+        connection.ensure_topic(self._admin, keys_topic(topic), partitions=1, config=_CONFIG)
         self._keys = _Keys(connection, topic)
         self._producer: Producer | None = None
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -148,9 +150,20 @@ class KeyedAppends:
             for asked, one in known:
                 producer.produce(keys_topic(self._topic), _written(one), asked.key.key.encode())
             producer.commit_transaction(self._connection.delivery_timeout)
+        self._visible([span for _, one in known for span in one.appended.spans])
         for asked, one in known:
             self._keys.put(asked.key.key, one)
             asked.delivery.done.set_result(one.appended)
+
+    def _visible(self, spans: Sequence[Span]) -> None:
+        """Wait, for a bounded time, until readers may see what was committed: the markers follow the commit's answer."""
+        last = {int(span.partition): span.last for span in spans}
+        until = time.monotonic() + _MARKERS_S
+        while time.monotonic() < until:
+            ends = self._connection.offsets(self._admin, self._topic, tuple(last))
+            if self._keys.settled() and all(ends[partition] > offset for partition, offset in last.items()):
+                return
+            time.sleep(0.002)
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -202,6 +215,11 @@ class _Keys:
             key, value = message.key(), message.value()
             if error is None and isinstance(key, bytes) and isinstance(value, bytes):
                 self.put(key.decode(), _read(value))
+
+    def settled(self) -> bool:
+        """Whether readers may see every key that is stored: no transaction is open."""
+        at = (self._at.topic, (0,))
+        return self._connection.offsets(self._admin, *at) == self._connection.offsets(self._admin, *at, committed=False)
 
     def get(self, key: str, now_us: int) -> _Known | None:
         known = self._known.get(key)
