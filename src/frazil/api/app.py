@@ -22,12 +22,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 import frazil
 from frazil import telemetry
-from frazil.api import dead, health, ingest, metrics, openapi, status
+from frazil.api import dead, health, ingest, live, metrics, openapi, status
 from frazil.api.door import Door
 from frazil.api.guard import Guard, check_binding, refusal
 from frazil.api.problems import Refused
@@ -116,8 +117,10 @@ def create_app(project: Project) -> Api:
         gc.collect()
         gc.freeze()  # what is here now stays: no collection need look at it again
         yield
+        await watched.close()
         await app.door.close()
 
+    watched = live.Live(project)
     app = Api(
         project,
         title="Frazil",
@@ -129,6 +132,7 @@ def create_app(project: Project) -> Api:
         swagger_ui_oauth2_redirect_url=None,
     )
     _add_routes(app)
+    app.router.routes.append(WebSocketRoute(f"{PREFIX}/live/{{topic}}", watched.serve))
     app.add_exception_handler(FrazilError, _refuse)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refuse_route)  # type: ignore[arg-type]
     _document_problems(app)

@@ -46,6 +46,12 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "websocket" and self._loopback_only:
+                try:
+                    _check_sender(headers_of(scope))
+                except FrazilError:  # a web page of somebody else: the handshake is refused
+                    await send({"type": "websocket.close", "code": 4003})
+                    return
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._ids.next())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from frazil import __version__
-from frazil.cli import contracts, dead, generate, init, log, query, roles, send, session, status, tables, transform, verify
+from frazil.cli import contracts, dead, generate, init, log, query, roles, send, session, status, tables, tail, transform, verify
 from frazil.cli.failure import show
 from frazil.errors import EXIT_FAILED, EXIT_USAGE
 
@@ -41,7 +41,7 @@ def _common(
     session.chosen.profile = profile
 
 
-for part in (init, roles, send, generate, contracts, status, dead, verify, query, tables, transform, log):
+for part in (init, roles, send, generate, contracts, status, dead, verify, query, tables, tail, transform, log):
     part.register(app)
 
 
