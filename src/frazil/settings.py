@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from frazil.errors import ConfigError
@@ -120,6 +121,60 @@ class ProcessSettings(_Section):
     attempts: int = Field(default=3, ge=1)
 
 
+class PipelineSettings(_Section):
+    """When a pipeline starts by itself while `frazil up` or `frazil schedule` runs, and how often its steps are tried.
+
+    `spacing`: shortest time between the starts of two runs by snapshot; what lands in between is left to the second.
+    """
+
+    schedule: str | None = Field(default=None, description="five cron fields: minute, hour, day, month, weekday")
+    timezone: str = Field(default="UTC", description="zone of the schedule, such as Europe/Berlin")
+    on: Literal["snapshot"] | None = None
+    spacing: Duration = timedelta(seconds=10)
+    attempts: int = Field(default=3, ge=1, le=100)
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        if value is not None and (len(value.split()) != 5 or not _cron(value)):
+            raise ValueError(f"{value!r} is no schedule: write five cron fields, such as '0 * * * *' for every full hour")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no time zone: write UTC or Europe/Berlin") from error
+        return value
+
+
+def _cron(text: str) -> bool:
+    from cronsim import CronSim, CronSimError
+
+    try:
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration):
+        return False
+    return True
+
+
+class UpkeepSettings(PipelineSettings):
+    """As the others, but no snapshot starts it: it makes snapshots."""
+
+    on: None = None
+
+
+class PipelinesSettings(_Section):
+    """The pipelines by name: `[pipelines.transform]`, …"""
+
+    pipeline: PipelineSettings = PipelineSettings()
+    transform: PipelineSettings = PipelineSettings()
+    quality: PipelineSettings = PipelineSettings()
+    maintain: UpkeepSettings = UpkeepSettings()
+
+
 class ApiSettings(_Section):
     """The HTTP door. `auth = "none"` binds to loopback only."""
 
@@ -149,6 +204,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     process: ProcessSettings = ProcessSettings()
+    pipelines: PipelinesSettings = PipelinesSettings()
     api: ApiSettings = ApiSettings()
 
     @classmethod
@@ -237,12 +293,14 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 def variables() -> list[str]:
     """Every variable that is a setting, sorted."""
-    known = {f"FRAZIL_{name}".upper() for name in Settings.model_fields}
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            known |= {f"FRAZIL_{name}__{key}".upper() for key in section.model_fields}
-    return sorted(known)
+    return sorted(f"FRAZIL_{name}".upper() for name in _keys(Settings))
+
+
+def _keys(section: type[BaseModel]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}__{key}" for key in _keys(field.annotation))
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

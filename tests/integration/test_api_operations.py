@@ -78,6 +78,7 @@ def test_every_route_is_documented_and_shown(served: Served) -> None:
         f"/api/v1{path}"
         for path in (
             "/ingest", "/events/{topic}", "/status/{job_id}", "/dead-letters", "/dead-letters/replay",
+            "/trigger/{pipeline}", "/runs", "/runs/{run_id}", "/runs/{run_id}/cancel",
             "/health", "/health/live", "/health/ready", "/metrics",
         )
     }  # fmt: skip

@@ -28,7 +28,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 import frazil
 from frazil import telemetry
-from frazil.api import dead, health, ingest, live, metrics, openapi, status
+from frazil.api import dead, health, ingest, live, metrics, openapi, pipelines, status
 from frazil.api.door import Door
 from frazil.api.guard import Guard, check_binding, refusal
 from frazil.api.problems import Refused
@@ -114,6 +114,7 @@ def create_app(project: Project) -> Api:
     @asynccontextmanager
     async def lifespan(app: Api) -> AsyncIterator[None]:
         await app.door.open()
+        pipelines.watch(project.settings)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection need look at it again
         yield
@@ -153,6 +154,7 @@ def _add_routes(app: FastAPI) -> None:
         openapi.REPLAY_ANSWERS,
         openapi.REPLAY,
     )
+    pipelines.add_routes(add)
     add("GET", "/health", health.health, "All components", openapi.HEALTH_ANSWERS)
     add("GET", "/health/live", health.live, "The process answers", openapi.LIVE_ANSWERS)
     add("GET", "/health/ready", health.ready, "Events can be taken in", openapi.HEALTH_ANSWERS)

@@ -38,8 +38,10 @@ STATUS: Final[Mapping[str, int]] = {
     "idempotency.in_progress": 409,
     "job.unknown": 404,
     "log.record_too_large": 413,
+    "pipeline.unknown": 404,
     "records.rejected": 422,
     "request.invalid_parameter": 400,
+    "run.unknown": 404,
     "server.failed": 500,
 }
 """Statuses by code; other codes take the status of their class."""

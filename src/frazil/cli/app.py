@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from frazil import __version__
-from frazil.cli import contracts, dead, generate, init, log, query, roles, send, session, status, tables, tail, transform, verify
+from frazil.cli import contracts, dead, generate, init, log, query, roles, runs, send, session, status, tables, tail, transform, verify
+from frazil.cli import run as running
 from frazil.cli.failure import show
 from frazil.errors import EXIT_FAILED, EXIT_USAGE
 
@@ -41,7 +42,7 @@ def _common(
     session.chosen.profile = profile
 
 
-for part in (init, roles, send, generate, contracts, status, dead, verify, query, tables, tail, transform, log):
+for part in (init, roles, send, generate, contracts, status, dead, verify, query, tables, tail, transform, running, runs, log):
     part.register(app)
 
 

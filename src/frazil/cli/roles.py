@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(port: Port = None, host: Host = None) -> None:
-    """Run everything in one go: API, processing, maintenance. Ctrl-C drains and stops."""
+    """Run everything in one go: API, processing, maintenance, pipelines. Ctrl-C drains and stops."""
     from frazil import telemetry
     from frazil.engine.supervisor import Role, Supervisor, command
 
@@ -47,6 +47,7 @@ def up(port: Port = None, host: Host = None) -> None:
     usage = frozenset({EXIT_USAGE})
     roles: list[Role] = [
         Role("serve", command(*where, "serve", "--host", address, "--port", str(number), "--quiet"), usage | {EXIT_FAILED}),
+        Role("schedule", command(*where, "schedule"), usage),
         Role("process", command(*where, "process"), usage),
         Role("maintain", command(*where, "maintain"), usage),
     ]
@@ -73,9 +74,13 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
 ) -> None:
     """Run the HTTP API."""
+    import os
+
     from frazil import api, telemetry
 
     telemetry.configure()
+    if session.chosen.profile is not None:
+        os.environ["FRAZIL_PROFILE"] = session.chosen.profile  # runs that the API starts are of this project as it is served
     try:
         api.serve(session.project(), host, port, workers, ready=None if quiet else lambda url: say(f"serving {url}/docs"))
     except ConfigError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from frazil.engine.bounded import UpTo
 from frazil.engine.heartbeat import Heartbeat
 from frazil.engine.lease import Lease
 from frazil.engine.local import Engine, Line, Pace
@@ -22,25 +23,36 @@ def lease_name(contract: str) -> str:
     return f"pump-{contract}"
 
 
-def engine(settings: Settings, contracts: Sequence[str], *, until_idle: bool = False, lease: bool = True) -> Engine:
-    """An engine for the named contracts of a project; `lease=False` races with other processes, which is slow and safe."""
+def engine(
+    settings: Settings,
+    contracts: Sequence[str],
+    *,
+    until_idle: bool = False,
+    lease: bool = True,
+    ends: Mapping[str, Mapping[str, int]] | None = None,
+) -> Engine:
+    """An engine for the named contracts of a project; `lease=False` races with other processes, which is slow and safe.
+
+    `ends`: last offsets by contract and partition to land up to; then it is over, under traffic, too.
+    """
     pace = Pace(
         batch_records=settings.process.batch_records,
         max_delay=settings.process.max_delay.total_seconds(),
         attempts=settings.process.attempts,
-        until_idle=until_idle,
+        until_idle=until_idle or ends is not None,
     )
-    makers = [_maker(settings, name, lease=lease) for name in contracts]
-    return Engine(makers, contracts, pace, Heartbeat(running_dir(settings)))
+    makers = [_maker(settings, name, lease=lease, end=None if ends is None else ends[name]) for name in contracts]
+    return Engine(makers, contracts, pace, Heartbeat(running_dir(settings), "process" if ends is None else "pipeline"))
 
 
-def _maker(settings: Settings, name: str, *, lease: bool) -> Callable[[], Line]:
+def _maker(settings: Settings, name: str, *, lease: bool, end: Mapping[str, int] | None) -> Callable[[], Line]:
     def make() -> Line:
         project = Project(settings)  # one per thread: nothing is shared but files
         contract = project.contract(name)
+        log = project.log_reader(contract, shared=True)
         return Line(
             contract=name,
-            log=project.log_reader(contract, shared=True),
+            log=log if end is None else UpTo(log, end),
             process=project.processor(contract),
             keys=project.keys(contract),
             sink=project.sink(contract),

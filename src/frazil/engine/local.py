@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -291,6 +291,11 @@ class Engine:
         self._heartbeat = heartbeat
         self._stop = threading.Event()
         self._codes: dict[str, int] = {}
+
+    @property
+    def pulses(self) -> Mapping[str, Pulse]:
+        """What each contract's worker says of itself."""
+        return self._heartbeat.pulses
 
     def stop(self) -> None:
         """Ask every worker to land what waits and to end."""
