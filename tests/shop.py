@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from frazil.log import Record
 from frazil.log.memory import MemoryLog
 from frazil.project import Project
 from frazil.warehouse import Transformation
-from frazil.warehouse.run import transform
+from frazil.warehouse.package import install
+from frazil.warehouse.run import _environment, transform
 from tests.shared import ROOT
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -40,18 +43,18 @@ def user(name: str = "u1", minutes: float = 0, **more: Any) -> dict[str, Any]:
     return {**kept, **more}
 
 
-def product(name: str = "p1", minutes: float = 0, **more: Any) -> dict[str, Any]:
+def product(thing: str = "p1", minutes: float = 0, **more: Any) -> dict[str, Any]:
     """A version of a product."""
-    return {"product_id": name, "name": f"{name} at {minutes}", "price": 1, "updated_at": at(minutes), **more}
+    return {"product_id": thing, "name": f"{thing} at {minutes}", "price": 1, "updated_at": at(minutes), **more}
 
 
 class Shop:
     """A project made from the shop, with its lake; logs are in memory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, leave_out: Sequence[str] = ()) -> None:
         self.root = root
         if not (root / "frazil.toml").exists():
-            ignored = shutil.ignore_patterns(".frazil", "dbt_packages", "target", "logs", "__pycache__")
+            ignored = shutil.ignore_patterns(".frazil", "dbt_packages", "target", "logs", "__pycache__", *leave_out)
             shutil.copytree(ROOT / "shop", root, ignore=ignored, dirs_exist_ok=True)
         self.settings = configuration.load(root)
         self.project = Project(self.settings)
@@ -78,3 +81,31 @@ class Shop:
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows()]
         finally:
             warehouse.close()
+
+
+class Dbt:
+    """dbt kept warm in a process of its own (`tests/dbt_server.py`), over any number of lakes with the shop's contracts."""
+
+    def __init__(self, root: Path) -> None:
+        self.models = Shop(root).root / "warehouse"
+        install(self.models)
+        self._state = root / "dbt"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.dbt_server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, shop: Shop, *words: str) -> dict[str, Any]:
+        """Run dbt over a shop's lake; every node must be good. Rows by model."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        environment = _environment(shop.settings, self._state)
+        self._process.stdin.write(json.dumps({"environment": environment, "words": words, "directory": str(self.models)}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert answer["ok"], answer["said"]
+        nodes: dict[str, Any] = answer["nodes"]
+        return nodes
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()

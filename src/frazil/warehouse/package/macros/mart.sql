@@ -12,7 +12,10 @@
   {{ return(adapter.dispatch('incremental', 'frazil')()) }}
 {% endmacro %}
 
-{% macro default__incremental() %}{{ return(is_incremental()) }}{% endmacro %}
+{% macro default__incremental() %}
+  {%- if flags.WHICH in ('compile', 'parse', 'docs') -%}{{ return(false) }}{%- endif -%}
+  {{ return(is_incremental()) }}
+{% endmacro %}
 
 {% macro duckdb__incremental() %}
   {%- if not execute or model.resource_type != 'model' or model.config.materialized != 'iceberg' -%}{{ return(false) }}{%- endif -%}
