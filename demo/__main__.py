@@ -31,6 +31,14 @@ QUERIES = (
     """SELECT stage, count(*) AS letters, count(DISTINCT violations[1].code) AS kinds, max(_received_at) AS newest
          FROM dead_letters WHERE contract = 'events' GROUP BY 1 ORDER BY 2 DESC""",
 )
+MARTS = (
+    """SELECT (SELECT count(*) FROM fact_events) AS facts, (SELECT count(*) FROM dim_users) AS user_versions,
+         (SELECT count(*) FROM dim_users WHERE is_current) AS users, (SELECT count(*) FROM dim_products) AS products""",
+    """SELECT product_name, category, currency, purchases, pieces, revenue FROM serving_top_products
+         WHERE product_name <> '' AND currency <> '' ORDER BY revenue DESC, 1 LIMIT 5""",
+    """SELECT event_date, currency, purchases, revenue, refunds FROM serving_revenue_per_day
+         WHERE currency <> '' ORDER BY revenue DESC, 1 LIMIT 5""",
+)
 
 
 @dataclass
@@ -147,6 +155,25 @@ class Story:
         row = self.stage.facts("query", "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM raw_events")[0]
         self.check(f"{landed:,} rows, {landed:,} different ids: nothing doubled", row["n"] == row["ids"] == landed)
 
+    def marts(self, landed: int) -> None:
+        """From landed rows to the tested star schema, and what it says."""
+        self.act(6, "A star schema, tested")
+        self.shown("run", "pipeline")
+        for sql in MARTS:
+            self.shown("query", sql)
+        counts = self.stage.facts("query", "SELECT (SELECT count(*) FROM fact_events) AS facts, (SELECT count(*) FROM dim_users) AS users")[
+            0
+        ]
+        self.check(f"every landed event is a fact: {counts['facts']:,}", counts["facts"] == landed)
+        dangling = self.stage.facts("query", "SELECT count(*) AS n FROM fact_events f ANTI JOIN dim_users u USING (user_sk)")[0]["n"]
+        self.check("every fact has its version of a user, or the unknown one", dangling == 0)
+
+    def trace(self) -> None:
+        """One event followed from its request to the mart."""
+        self.act(7, "The life of one event")
+        wanted = "SELECT CAST(event_id AS VARCHAR) AS id FROM raw_events WHERE _replay IS NOT NULL ORDER BY _offset LIMIT 1"
+        self.shown("trace", self.stage.facts("query", wanted)[0]["id"])
+
     def end(self, code: int) -> int:
         self.check("stopped in good order", code == 0)
         failed = [says for says, holds in self.checks if not holds]
@@ -197,7 +224,9 @@ def _told(story: Story) -> int:
         story.shown("dead", "list", "--contract", "events", "--top", "12")
         repaired = story.repair(tallies)
         story.books("after the repair", tallies, repaired)
-        story.queries(tallies["events"]["distinct"] + repaired)
+        landed = tallies["events"]["distinct"] + repaired
+        story.queries(landed)
+        story.marts(landed)
     return story.end(up.returncode)
 
 
