@@ -88,9 +88,7 @@ class KafkaConnection:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
-                raise Corrupt(
-                    f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back, or `frazil log switch`", topic=topic
-                ) from error
+                raise Corrupt(f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back", topic=topic) from error
         return f"{cluster}.{found.topic_id}", tuple(sorted(one.id for one in found.partitions))
 
     def offsets(
