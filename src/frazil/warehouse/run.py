@@ -84,6 +84,8 @@ def transform(
         words = [*_WORDS.get(command, (command,)), "--target", target]
         words += ["--full-refresh"] if full_refresh and command in ("build", "seed", "run", "compile") else []
         words += ["--select", *select] if select else []
+        # a test that also reads what was not selected, and is not above it, may find nothing there
+        words += ["--indirect-selection", "buildable"] if select and command in ("build", "test") else []
         words += ["--no-introspect", "--no-populate-cache"] if command == "compile" and target != "duckdb" else []  # needs no engine
         code, said = _dbt(settings, directory, state, words, results)
         report = json.loads(results.read_text()) if results.is_file() else None
