@@ -34,7 +34,7 @@ def transform(
     """Build the warehouse's tables from what has landed, and test them. Exit 1 when a model or a test failed."""
     from frazil.warehouse.run import transform as transformed
 
-    done = transformed(session.settings(), full_refresh=full_refresh, select=select or (), target=target, command=only)
+    done = transformed(session.project().settings, full_refresh=full_refresh, select=select or (), target=target, command=only)
     if json:
         emit({**asdict(done), "failed": [one.name for one in done.failed]})
     else:

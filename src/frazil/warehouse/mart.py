@@ -117,7 +117,7 @@ class Writer:
         types = types_of(model.name, self._described(f"SELECT * FROM {FRESH}"))
         if not fits(table, types, model.partition_by):
             words = f"the columns of {model.name} differ from those of its table when it goes on from there"
-            raise CommitConflict(words, hint="`frazil run transform --full-refresh` builds it anew", table=model.name)
+            raise CommitConflict(words, hint="`frazil transform --full-refresh` builds it anew", table=model.name)
         removed = self._holding_gone(table, model)
         query = f"SELECT * FROM {FRESH}"
         if removed:

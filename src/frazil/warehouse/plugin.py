@@ -131,7 +131,7 @@ class Plugin(BasePlugin):
             raise FrazilError(
                 f"mart {name} is not there, or not as its last build left it",
                 code="warehouse.mart_unknown",
-                hint=f"build it first: `frazil run transform --select {name}`, or leave --select out",
+                hint=f"build it first: `frazil transform --select {name}`, or leave --select out",
                 table=name,
             )
         return built
