@@ -59,7 +59,7 @@ class Log:
         return position
 
 
-def open_log(kind: str, directory: Path, broker: Callable[[], str]) -> Log:
+def open_log(kind: str, directory: Path, broker: Callable[[], str] = str) -> Log:
     if kind.startswith("kafka"):
         connection, topic = KafkaConnection(broker()), f"topic-{uuid4()}"
         connection.ensure_topic(connection.admin(), topic, partitions=3 if "three" in kind else 1, config={})

@@ -54,10 +54,11 @@ class Fresh:
 
 
 def read_back(directory: Path) -> None:
-    body = conformance.test_what_was_appended_is_read_byte_for_byte_in_order_per_key.hypothesis.inner_test  # type: ignore[attr-defined]
     drawn = st.tuples(conformance.appends, st.integers(1, 20), st.sets(st.integers(0, 8)))
     fresh = Fresh(directory)
-    settings(max_examples=EXAMPLES["most"], **_quick)(given(drawn)(lambda one: body("embedded", fresh, *one)))()
+    settings(max_examples=EXAMPLES["most"], **_quick)(
+        given(drawn)(lambda one: conformance.read_as_appended(conformance.open_log("embedded", fresh.mktemp("log")), *one))
+    )()
 
 
 def admitted(directory: Path) -> None:

@@ -71,9 +71,23 @@ class KafkaConnection:
         with answering(f"topic {topic!r} cannot be made", topic=topic):
             try:
                 admin.create_topics([made], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+                self._described(admin, topic)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+
+    def _described(self, admin: AdminClient, topic: str) -> Any:
+        """The topic's description; None when the cluster does not know it, and still not after a while: brokers learn one by one."""
+        until = time.monotonic() + _ELECTION_S
+        while True:
+            try:
+                return admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                if time.monotonic() > until:
+                    return None
+            time.sleep(0.1)
 
     def identity(self, admin: AdminClient, topic: str) -> tuple[str, tuple[int, ...]]:
         """The log's identity, `cluster id.topic id`, and the numbers of its partitions. A topic made anew has another.
@@ -83,12 +97,9 @@ class KafkaConnection:
         """
         with answering("the cluster does not say what it holds", topic=topic):
             cluster = admin.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S).cluster_id
-            try:
-                found = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-                raise Corrupt(f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back", topic=topic) from error
+            found = self._described(admin, topic)
+        if found is None:
+            raise Corrupt(f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back", topic=topic)
         return f"{cluster}.{found.topic_id}", tuple(sorted(one.id for one in found.partitions))
 
     def offsets(
