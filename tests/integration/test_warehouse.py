@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from frazil.table.files import equal, planned
+from frazil.warehouse.reading import relations
 from tests.shop import Shop, event, product, user
 
 UNKNOWN = "0" * 32
@@ -26,5 +31,47 @@ def test_marts_follow_what_lands(tmp_path: Path) -> None:
     assert {node.name: node.rows for node in second.nodes}["fact_events"] == 3  # one new, two put right
     assert [row["user_name"] for row in shop.ask(versions)] == ["u1 at -5", "u1 at 5", "u9 at -10", "u1 at -10"]
 
+    staged = relations(shop.settings)
+    assert staged.execute("select count(*), sum(event_value) from stg_events").fetchall() == [(4, 40)]
+    assert staged.execute("select count(*) from int_user_events join fact_events using (event_sk, user_sk)").fetchall() == [(4,)]
+    assert staged.execute("select country_name from countries where country = 'NA'").fetchall() == [("Namibia",)]
+    staged.close()
+
     third = shop.transform()
     assert {node.rows for node in third.nodes if node.kind == "model"} <= {0, None}, "nothing landed, nothing is written"
+
+
+@pytest.mark.parametrize("target", ["spark", "snowflake"])
+def test_the_same_models_compile_for_other_engines(tmp_path: Path, target: str) -> None:
+    shop = Shop(tmp_path)
+    done = shop.transform(command="compile", target=target)
+    assert {node.outcome for node in done.nodes} == {"success"}
+    compiled = (shop.settings.state_dir / "warehouse/target/compiled/shop/models/staging/stg_events.sql").read_text()
+    assert {"spark": "properties.product_id", "snowflake": "properties:product_id"}[target] in compiled
+    assert "epoch_us(" not in "".join(file.read_text() for file in shop.settings.state_dir.rglob("compiled/**/dim_users.sql")), "DuckDB's"
+
+
+def test_docs_and_lineage_are_written(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.land("events", event(1))
+    shop.transform(command="run")
+    assert not shop.transform(command="docs").failed
+    target = shop.settings.state_dir / "warehouse/target"
+    assert (target / "index.html").stat().st_size > 100_000
+    catalog = json.loads((target / "catalog.json").read_text())
+    assert "user_sk" in catalog["nodes"]["model.shop.dim_users"]["columns"]
+    parents = json.loads((target / "manifest.json").read_text())["parent_map"]
+    assert "source.shop.lake.raw_events" in parents["model.shop.stg_events"]
+    assert "model.shop.fact_events" in parents["exposure.shop.dashboard"]
+
+
+@pytest.mark.prop(36)
+def test_a_date_filter_reads_only_its_partition_of_the_facts(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.land("events", *(event(number, minutes=-1440 * number) for number in range(1, 6)))
+    shop.transform(command="run", select=["+fact_events"])
+    facts = shop.project.lake.find("fact_events")
+    assert facts is not None
+    assert [field.name for field in facts.spec().fields] == ["event_date"]
+    assert len(planned(facts)) == 5
+    assert len(planned(facts, equal("event_date", "2026-11-18"))) == 1

@@ -13,8 +13,9 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
-from pyiceberg.manifest import DataFile
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import compute_statistics_plan, data_file_statistics_from_parquet_metadata, parquet_path_to_id_mapping
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
@@ -176,16 +177,41 @@ class Writer:
             f"COPY (SELECT {columns} FROM ({sql})) TO {literal(str(target))} ({', '.join(options)})"
         ).fetchall()[0]
         _made_durable(paths, below=place)
-        written = [parquet_file_to_data_file(table.io, metadata, f"file://{path}") for path in (paths if rows else ())]
-        for file in written:
-            file.spec_id = metadata.default_spec_id
-        return int(rows), tuple(written)
+        return int(rows), _data_files(metadata, paths) if rows else ()
 
     def _described(self, sql: str) -> list[tuple[str, str]]:
         return [(str(row[0]), str(row[1])) for row in self._cursor.execute(f"DESCRIBE {sql}").fetchall()]
 
     def _number(self, sql: str) -> int:
         return int(self._cursor.execute(sql).fetchall()[0][0])
+
+
+def _data_files(metadata: TableMetadata, paths: Sequence[str]) -> tuple[DataFile, ...]:
+    """Written files as entries for a manifest, with the metrics of their footers.
+
+    PyIceberg's `parquet_file_to_data_file` does the same, and derives plan and mapping anew for each file.
+    """
+    schema, spec = metadata.schema(), metadata.spec()
+    stats, ids = compute_statistics_plan(schema, metadata.properties), parquet_path_to_id_mapping(schema)
+    found = []
+    for path in paths:
+        footer = pq.read_metadata(path)
+        metrics = data_file_statistics_from_parquet_metadata(footer, stats_columns=stats, parquet_column_mapping=ids)
+        file = DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=f"file://{path}",
+            file_format=FileFormat.PARQUET,
+            partition=metrics.partition(spec, schema),
+            file_size_in_bytes=os.path.getsize(path),
+            sort_order_id=None,
+            spec_id=spec.spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **metrics.to_serialized_dict(),
+        )
+        file.spec_id = spec.spec_id
+        found.append(file)
+    return tuple(found)
 
 
 def _marked(built: Built, before: Built | None = None) -> Callable[[Markers], Markers]:

@@ -28,6 +28,7 @@ from frazil.table.lease import Lease, holder
 from frazil.warehouse.built import Built, Plan, Reach, built_of, plan, reach_of
 from frazil.warehouse.graph import Graph, Input, macros_of
 from frazil.warehouse.mart import Model, Writer
+from frazil.warehouse.reading import leave
 
 LEASE = "warehouse"
 
@@ -90,17 +91,21 @@ class Plugin(BasePlugin):
         )
 
     def store(self, target_config: TargetConfig) -> None:
-        """What the package's macros ask for: `plan` or `store` a mart. The answer is written into their own request.
+        """What the package's macros ask for: `plan` or `store` a mart, `leave` the views to readers.
+
+        The answer is written into their own request.
 
         Raises:
             FrazilError: As `frazil.warehouse.mart.Writer.store`.
         """
         request: dict[str, Any] = target_config.config
-        name = str(target_config.relation.identifier)
-        if request["ask"] == "plan":
-            request["plan"] = self._planned(name, request)
+        if request["ask"] == "leave":
+            assert self._connection is not None
+            leave(self._connection.cursor(), self._settings.name, self._settings.state_dir / "warehouse")
+        elif request["ask"] == "plan":
+            request["plan"] = self._planned(str(target_config.relation.identifier), request)
         else:
-            request["stored"] = self._stored(name, request)
+            request["stored"] = self._stored(str(target_config.relation.identifier), request)
 
     def _planned(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if name not in self._plans:

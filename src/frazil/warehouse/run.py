@@ -94,7 +94,7 @@ def transform(
         raise Unavailable(
             "another run is working in the warehouse", code=BUSY, hint="wait until it has ended: `frazil runs`", lease=str(state)
         )
-    nodes = [] if report is None else [_node(one) for one in report["results"] if _kind(one) != "exposure"]
+    nodes = [] if report is None else [_node(one) for one in report["results"] if _kind(one) not in ("exposure", "operation")]
     done = Transformation(_invocation(report, said), target, time.monotonic() - began, nodes)
     if code and not done.failed:
         raise _stopped(errors, directory)

@@ -4,26 +4,37 @@
 -- depends_on: {{ ref('dim_users') }}
 -- depends_on: {{ ref('dim_products') }}
 {{ config(unique_key='event_sk', landed_by='raw_events', partition_by=['event_date']) }}
+{% set new_users = frazil.first_new(ref('stg_users'), 'updated_at', 'raw_users') if frazil.incremental() else none %}
+{% set new_products = frazil.first_new(ref('stg_products'), 'updated_at', 'raw_products') if frazil.incremental() else none %}
+{% set put_right = new_users or new_products %}
 with landed as (
     select * from {{ ref('int_user_events') }}
     {% if frazil.incremental() %}
     where _commit > {{ frazil.after('raw_events') }}
     {% endif %}
 )
-{% if frazil.incremental() %}
--- whose versions changed, and from when on
-, changed_users as (
-    select user_id, min(updated_at) as since from {{ ref('stg_users') }} where _commit > {{ frazil.after('raw_users') }} group by user_id
-)
-, changed_products as (
-    select product_id, min(updated_at) as since from {{ ref('stg_products') }} where _commit > {{ frazil.after('raw_products') }} group by product_id
-)
+{% if put_right %}
+-- facts whose user or product has a new version that may have been true then
 , touched as (
+    {% if new_users %}
     select facts.*
     from {{ this }} as facts
-    left join changed_users on changed_users.user_id = facts.user_id
-    left join changed_products on changed_products.product_id = facts.product_id
-    where facts.event_timestamp >= changed_users.since or facts.event_timestamp >= changed_products.since
+    join (
+        select user_id, min(updated_at) as since from {{ ref('stg_users') }} where _commit > {{ frazil.after('raw_users') }} group by user_id
+    ) as changed on changed.user_id = facts.user_id
+    where facts.event_timestamp >= {{ new_users }} and facts.event_timestamp >= changed.since
+    {% endif %}
+    {% if new_users and new_products %}
+    union
+    {% endif %}
+    {% if new_products %}
+    select facts.*
+    from {{ this }} as facts
+    join (
+        select product_id, min(updated_at) as since from {{ ref('stg_products') }} where _commit > {{ frazil.after('raw_products') }} group by product_id
+    ) as changed on changed.product_id = facts.product_id
+    where facts.event_timestamp >= {{ new_products }} and facts.event_timestamp >= changed.since
+    {% endif %}
 )
 , placed as (
     select
@@ -57,7 +68,7 @@ with landed as (
 select
     event_sk, user_sk, product_sk, event_id, user_id, product_id, session_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit
 from landed
-{% if frazil.incremental() %}
+{% if put_right %}
 union all
 select
     event_sk, user_sk, product_sk, event_id, user_id, product_id, session_id, event_timestamp, event_type, event_value, currency, quantity, event_date, _commit

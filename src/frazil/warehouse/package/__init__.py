@@ -14,6 +14,7 @@ name: {NAME}
 version: "{__version__}"
 config-version: 2
 macro-paths: [macros]
+on-run-end: ["{{{{ frazil.leave() }}}}"]
 """
 
 

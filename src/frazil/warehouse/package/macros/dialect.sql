@@ -11,10 +11,13 @@
 {% macro duckdb__epoch_us(column) %}{{ return('epoch_us(' ~ column ~ ')') }}{% endmacro %}
 {% macro snowflake__epoch_us(column) %}{{ return('date_part(epoch_microsecond, ' ~ column ~ ')') }}{% endmacro %}
 
-{% macro instant(literal) %}{{ return(adapter.dispatch('instant', 'frazil')(literal)) }}{% endmacro %}
-{% macro default__instant(literal) %}{{ return("cast('" ~ literal ~ " 00:00:00+00:00' as timestamp)") }}{% endmacro %}
-{% macro duckdb__instant(literal) %}{{ return("cast('" ~ literal ~ " 00:00:00+00' as timestamptz)") }}{% endmacro %}
-{% macro snowflake__instant(literal) %}{{ return("cast('" ~ literal ~ " 00:00:00 +00:00' as timestamp_tz)") }}{% endmacro %}
+{% macro type_instant() %}{{ return(adapter.dispatch('type_instant', 'frazil')()) }}{% endmacro %}
+{% macro default__type_instant() %}{{ return('timestamp') }}{% endmacro %}
+{% macro duckdb__type_instant() %}{{ return('timestamptz') }}{% endmacro %}
+{% macro snowflake__type_instant() %}{{ return('timestamp_tz') }}{% endmacro %}
+
+{% macro instant(day) %}{{ return("cast('" ~ day ~ " 00:00:00+00:00' as " ~ frazil.type_instant() ~ ')') }}{% endmacro %}
+{% macro no_instant() %}{{ return('cast(null as ' ~ frazil.type_instant() ~ ')') }}{% endmacro %}
 
 {% macro hash_key(columns) %}
   {#- A deterministic key: md5 over the columns' texts. Put what has a fixed form first, so that no two rows read the same. -#}
@@ -27,11 +30,6 @@
   {#- The key of the unknown member: no hash looks like it. -#}
   {{ return("'" ~ '0' * 32 ~ "'") }}
 {% endmacro %}
-
-{% macro no_instant() %}{{ return(adapter.dispatch('no_instant', 'frazil')()) }}{% endmacro %}
-{% macro default__no_instant() %}{{ return('cast(null as timestamp)') }}{% endmacro %}
-{% macro duckdb__no_instant() %}{{ return('cast(null as timestamptz)') }}{% endmacro %}
-{% macro snowflake__no_instant() %}{{ return('cast(null as timestamp_tz)') }}{% endmacro %}
 
 {% macro regex(column, pattern) %}{{ return(adapter.dispatch('regex', 'frazil')(column, "'" ~ pattern | replace("'", "''") ~ "'")) }}{% endmacro %}
 {% macro default__regex(column, pattern) %}{{ return(column ~ ' rlike ' ~ pattern) }}{% endmacro %}

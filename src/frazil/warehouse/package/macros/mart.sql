@@ -34,6 +34,16 @@
   {{ return(frazil.plan()['after'][raw]) }}
 {% endmacro %}
 
+{% macro first_new(relation, column, raw) %}
+  {#-
+    The least value of a column among the rows that are new, as a literal; none when there are none. A literal in a condition keeps
+    the engine away from files that cannot meet it, which a subquery does not.
+  -#}
+  {%- set found = run_query('select cast(min(' ~ column ~ ') as ' ~ dbt.type_string() ~ ') from ' ~ relation ~ ' where _commit > ' ~ frazil.after(raw)) -%}
+  {%- set least = found.rows[0][0] -%}
+  {{ return(none if least is none else "cast('" ~ least ~ "' as " ~ frazil.type_instant() ~ ')') }}
+{% endmacro %}
+
 {% materialization iceberg, adapter='duckdb', supported_languages=['sql'] %}
   {%- set target = this.incorporate(type='view') -%}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
@@ -66,3 +76,10 @@
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [target]}) }}
 {% endmaterialization %}
+
+{% macro leave() %}
+  {#- Views of the run for readers: the scratch file is open in one process only. -#}
+  {%- if execute and target.type == 'duckdb' and flags.WHICH in ('build', 'run') -%}
+    {%- do adapter.store_relation('frazil', none, [], '', 'iceberg', {'ask': 'leave'}) -%}
+  {%- endif -%}
+{% endmacro %}
