@@ -21,6 +21,7 @@ from frazil.table.maintenance import compact, expire
 from frazil.table.rewind import rewind, targets
 from frazil.warehouse import run
 from frazil.warehouse.built import built_of
+from frazil.warehouse.reading import relations
 from tests.shop import Dbt, Shop, event, product, user
 
 FACTS = "select event_id from fact_events order by 1"
@@ -220,3 +221,28 @@ def test_a_model_that_cannot_be_compiled_is_one_error_with_its_name(shop: Shop) 
     assert stopped.value.code == "warehouse.dbt_failed"
     assert "dim_broken" in stopped.value.message
     assert "nowhere" in stopped.value.message
+
+
+def test_a_scratch_file_that_another_program_holds_is_said(shop: Shop) -> None:
+    shop.settings.state_dir.mkdir(exist_ok=True)
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
+    words = [sys.executable, "-c", code, str(shop.settings.state_dir / "warehouse.duckdb")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Unavailable) as busy:
+            shop.transform(command="run")
+        holder.kill()
+    assert busy.value.code == "warehouse.busy"
+
+
+def test_views_of_models_that_are_gone_do_not_stand_in_a_readers_way(shop: Shop) -> None:
+    old = shop.root / "warehouse/models/staging/stg_old.sql"
+    old.write_text("select event_id from {{ ref('int_old') }}\n")
+    older = shop.root / "warehouse/models/staging/int_old.sql"
+    older.write_text("select event_id from {{ ref('stg_events') }}\n")
+    assert not shop.transform(command="run", select=["stg_events", "int_old", "stg_old"]).failed
+    old.unlink()
+    older.write_text("select user_id from {{ ref('stg_events') }}\n")
+    assert not shop.transform(command="run", select=["stg_events", "int_old"]).failed
+    assert relations(shop.settings).execute("select user_id from int_old").fetchall() == [("u1",)]

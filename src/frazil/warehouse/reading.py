@@ -20,7 +20,8 @@ FILE = "views.json"
 
 def leave(connection: duckdb.DuckDBPyConnection, schema: str, state: Path) -> None:
     """Write down the views of a schema; the file is the old or the new one, never half."""
-    found = connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE schema_name = ? ORDER BY view_oid", [schema]).fetchall()
+    views = connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE schema_name = ? ORDER BY view_oid", [schema]).fetchall()
+    found = [(name, sql) for name, sql in views if _stands(connection, f"{quoted(schema)}.{quoted(name)}")]
     tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [schema]).fetchall()
     held = {str(name): connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(name)}").fetchall() for (name,) in tables}
     columns = {name: [str(row[0]) for row in connection.execute(f"DESCRIBE {quoted(schema)}.{quoted(name)}").fetchall()] for name in held}
@@ -29,6 +30,15 @@ def leave(connection: duckdb.DuckDBPyConnection, schema: str, state: Path) -> No
     fresh = state / f"{FILE}.new"
     fresh.write_text(json.dumps({"schema": schema, "views": found, "seeds": seeds}, default=str))
     fresh.replace(state / FILE)
+
+
+def _stands(connection: duckdb.DuckDBPyConnection, view: str) -> bool:
+    """Whether what a view reads is there: the view of a model that was since renamed or removed may not."""
+    try:
+        connection.execute(f"DESCRIBE {view}").fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def relations(settings: Settings) -> duckdb.DuckDBPyConnection:

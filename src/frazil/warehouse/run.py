@@ -28,6 +28,7 @@ from frazil.warehouse.package import install
 Command = Literal["build", "seed", "run", "test", "docs", "parse", "compile"]
 WAREHOUSE = "warehouse"
 BUSY = "warehouse.busy"
+HELD = "Could not set lock on file"  # DuckDB: somebody looks into the scratch file
 
 _log = logger("warehouse")
 _OUTCOMES: dict[str, Outcome] = {
@@ -90,9 +91,12 @@ def transform(
         code, said = _dbt(settings, directory, state, words, results)
         report = json.loads(results.read_text()) if results.is_file() else None
     errors = [line["info"]["msg"] for line in said if line["info"]["level"] == "error"]
-    if any(BUSY in line for line in errors):
+    if any(BUSY in line or HELD in line for line in errors):
         raise Unavailable(
-            "another run is working in the warehouse", code=BUSY, hint="wait until it has ended: `frazil runs`", lease=str(state)
+            "another run, or another program, holds the warehouse's scratch file",
+            code=BUSY,
+            hint="wait until it has ended (`frazil runs`), or close the program; readers read the lake",
+            file=str(settings.state_dir / "warehouse.duckdb"),
         )
     nodes = [] if report is None else [_node(one) for one in report["results"] if _kind(one) not in ("exposure", "operation")]
     done = Transformation(_invocation(report, said), target, time.monotonic() - began, nodes)
