@@ -8,6 +8,7 @@ __all__ = [
     "BodyDecoder",
     "BodyError",
     "Column",
+    "CsvDialect",
     "EmbeddedLogReader",
     "EmbeddedLogWriter",
     "Event",
@@ -30,6 +31,7 @@ __all__ = [
     "admit",
     "deduplicate",
     "equal_rows",
+    "parse_csv",
     "parse_events",
     "parse_json",
     "process",
@@ -116,16 +118,41 @@ class Admission:
     def __len__(self) -> int: ...
     def records(self) -> list[bytes]: ...
     def line(self, index: int) -> int | None:
-        """1-based line of an NDJSON record; None for other formats."""
+        """1-based line of an NDJSON or CSV record; None for JSON."""
 
-def admit(plan: Plan, body: bytes, *, format: str, received_at_us: int, max_errors: int = 100) -> Admission:
-    """Split a body (`json`: one object or one array; `ndjson`) into records byte for byte and judge each. GIL released.
+def admit(
+    plan: Plan, body: bytes, *, format: str, received_at_us: int, max_errors: int = 100, dialect: CsvDialect | None = None
+) -> Admission:
+    """Split a body into records and judge each. GIL released.
+
+    `json` (one object or one array) and `ndjson` records stay byte for byte; rows of `csv` become canonical JSON under the
+    contract, and their `errors` carry `line` and `column` (the column's name or None), too.
 
     Raises:
-        BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`:
-            nothing of it may be stored.
+        BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`, `body.invalid_csv`
+            (an open quote, text after a closing quote, a column that stands twice; `line` and `column` in the facts): nothing of it
+            may be stored.
         FormatError: an unknown format; names the known ones.
     """
+
+@final
+class CsvDialect:
+    """How a CSV text is spelled. The default is RFC 4180 with a header.
+
+    `delimiter` and `quote` are one ASCII character each, an empty `quote` means none. `columns` names the columns, before a header's
+    names; needed when `header` is false. An unquoted cell that is empty or one of `nulls` is missing.
+
+    Raises FormatError `csv.bad_dialect`.
+    """
+    def __new__(
+        cls,
+        *,
+        delimiter: str = ",",
+        quote: str = '"',
+        header: bool = True,
+        columns: Sequence[str] | None = None,
+        nulls: Sequence[str] = (),
+    ) -> Self: ...
 
 @final
 class BodyDecoder:
@@ -145,6 +172,8 @@ class Events:
     """Parsed records: typed columns of those that could be typed, and every violation found so far."""
     def __len__(self) -> int: ...
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    def line(self, index: int) -> int | None:
+        """1-based line of a record in NDJSON or CSV; None for JSON."""
     @property
     def violations(self) -> list[ValidationError]: ...
     @property
@@ -166,7 +195,12 @@ Event = Events
 TransformedEvent = Rows
 Schema = Plan
 
-def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json") -> Events: ...
+def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json", dialect: CsvDialect | None = None) -> Events:
+    """Parse a body of a named format: `json`, `ndjson` or `csv`. Raises as `admit`."""
+
+def parse_csv(data: bytes, plan: Plan | None = None, *, dialect: CsvDialect | None = None) -> Events:
+    """Parse rows of cells: columns by name (`properties.price` is `price` in `properties`), values typed by the contract."""
+
 def parse_json(data: bytes, plan: Plan | None = None) -> Events: ...
 def validate_schema(events: Events, plan: Plan | None = None) -> list[ValidationError]:
     """Every violation of every record, in order of records."""

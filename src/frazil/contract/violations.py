@@ -37,6 +37,7 @@ CODES = (
         "raise `maxMembers` and replay, or split the event",
     ),
     Code("json.not_object", "parse", "JSON, but not an object", "", _SENDER),
+    Code("csv.wrong_cell_count", "parse", "a row of CSV with more or fewer cells than there are columns", "", _SENDER),
     Code(
         "required.missing",
         "validate",

@@ -15,6 +15,7 @@ import pyarrow as pa
 from frazil.batch import LETTERS, LINEAGE, Batch, Processed
 from frazil.contract import Contract
 from frazil.contract.derive import columns
+from frazil.process.reference_csv import wrong_cell_count
 from frazil.process.reference_json import Node, NotJson, TooDeep, read
 from frazil.process.reference_rules import FOUND, Broken, Rules
 from frazil.process.reference_values import DAY_US
@@ -44,7 +45,8 @@ class PythonProcessor:
     def __call__(self, raw: Batch) -> Processed:
         """Good rows in the contract's columns + `LINEAGE`, dead ones in `LETTERS`; both keep the order and the spans of `raw`."""
         values, received = raw.rows["value"].to_pylist(), raw.rows["received_at"].cast(pa.int64()).to_pylist()
-        verdicts = [self.judge(value, at) for value, at in zip(values, received, strict=True)]
+        formats = [source and source["format"] for source in raw.rows["source"].to_pylist()]
+        verdicts = [self.judge(*record) for record in zip(values, received, formats, strict=True)]
         good = [index for index, verdict in enumerate(verdicts) if not verdict.broken]
         dead = [index for index, verdict in enumerate(verdicts) if verdict.broken]
         return Processed(
@@ -53,16 +55,16 @@ class PythonProcessor:
             raw,
         )
 
-    def judge(self, value: bytes | None, received_us: int) -> Verdict:
-        """The verdict on one record received at `received_us`, µs since 1970 UTC."""
-        node = self._parse(value)
+    def judge(self, value: bytes | None, received_us: int, format: str | None = None) -> Verdict:
+        """The verdict on one record received at `received_us`, µs since 1970 UTC, in a body of this format."""
+        node = self._parse(value, format)
         if isinstance(node, Broken):
             return Verdict("parse", [node])
         rules = Rules(self._contract, received_us)
         row = rules.object(self._contract.fields, node, "")
         return Verdict("validate", rules.all_broken(), row, rules.extra(), rules.event_us)
 
-    def _parse(self, value: bytes | None) -> Node | Broken:
+    def _parse(self, value: bytes | None, format: str | None) -> Node | Broken:
         """Record rules: the first that fails is the only violation."""
         contract = self._contract
         if value is None:
@@ -80,6 +82,8 @@ class PythonProcessor:
             return Broken("", "json.invalid", f"not JSON at byte {error.at}", "send one JSON object per record, RFC 8259")
         if members > contract.max_members:
             return Broken("", "json.too_many_members", f"more than {contract.max_members} members", "split the event")
+        if node.kind == "array" and node.at == 0 and format == "csv":
+            return wrong_cell_count(members)
         if node.kind != "object":
             return Broken("", "json.not_object", f"expected an object, found {FOUND[node.kind]}", "send one JSON object per record")
         return node

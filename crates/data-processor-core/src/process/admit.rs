@@ -3,8 +3,11 @@
 use bytes::Bytes;
 
 use super::columns::Columns;
+use super::csv::{self, Dialect, Layout};
 use super::judge::{Judge, Padded};
 use super::slow::Refused;
+use super::source::Canonical;
+pub use super::source::Format;
 use super::syntax::{Fault, Limits, value_end};
 use super::text::skip_space;
 use super::violation::Violation;
@@ -21,15 +24,17 @@ pub struct Indexed {
     pub violation: Violation,
 }
 
-/// The records of one body, as ranges of it: no record is copied.
-#[derive(Clone, Debug, Default)]
+/// The records of one body, as ranges of it: no record of JSON is copied, others are canonical JSON.
+#[derive(Debug, Default)]
 pub struct Admission {
-    /// The whole body.
+    /// The whole body, or its records in canonical JSON.
     pub body: Bytes,
     /// Start and end of each record in `body`.
     pub ranges: Vec<(u32, u32)>,
-    /// 1-based line of each record; None for a body without lines.
+    /// 1-based line or row of each record; None for a body without lines.
     pub lines: Option<Vec<u32>>,
+    /// Where the columns of a CSV body stand.
+    pub layout: Option<Layout>,
     /// Records that met the contract at the door.
     pub accepted: usize,
     /// The first violations, in order of records.
@@ -60,40 +65,29 @@ impl Admission {
         &self.body[start as usize..end as usize]
     }
 
-    /// 1-based line of an NDJSON record.
+    /// 1-based line of an NDJSON or CSV record.
     pub fn line(&self, index: usize) -> Option<u64> {
         self.lines.as_ref().map(|lines| u64::from(lines[index]))
-    }
-}
-
-/// Formats a body may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One object or one array.
-    Json,
-    /// One record per line.
-    Ndjson,
-}
-
-impl Format {
-    /// Reads a format's name. Errors: `format.unknown` names the known ones.
-    pub fn parse(name: &str) -> Result<Format> {
-        match name {
-            "json" => Ok(Format::Json),
-            "ndjson" => Ok(Format::Ndjson),
-            _ => Err(Error::new(ErrorKind::Format, "format.unknown", format!("unknown format `{name}`; known: json, ndjson"))
-                .hint("name one of json, ndjson")
-                .text("format", name)
-                .text("known", "json, ndjson")),
-        }
     }
 }
 
 /// Splits a body into records and judges each; keeps the first `max_errors` violations.
 ///
 /// Errors, with nothing of the body to be stored: `body.empty`, `body.invalid_json`, `body.invalid_encoding` (`at` in the facts),
-/// `body.too_large` from 4 GiB, `process.panicked`.
+/// `body.invalid_csv` (`line`, `column`), `body.too_large` from 4 GiB, `process.panicked`.
 pub fn admit(plan: &Plan, body: Bytes, format: Format, received_us: i64, max_errors: usize) -> Result<Admission> {
+    admit_in(plan, body, format, &Dialect::default(), received_us, max_errors)
+}
+
+/// As [`admit`], a CSV body in this dialect.
+pub fn admit_in(
+    plan: &Plan,
+    body: Bytes,
+    format: Format,
+    dialect: &Dialect,
+    received_us: i64,
+    max_errors: usize,
+) -> Result<Admission> {
     if u32::try_from(body.len()).is_err() {
         return Err(body_error("body.too_large", "the body passes 4 GiB").hint("send smaller bodies"));
     }
@@ -104,11 +98,17 @@ pub fn admit(plan: &Plan, body: Bytes, format: Format, received_us: i64, max_err
             padded: Padded::default(),
             received_us,
             max_errors,
-            admission: Admission { body, ..Admission::default() },
+            format,
+            admission: Admission::default(),
         };
         match format {
-            Format::Json => door.json()?,
-            Format::Ndjson => door.ndjson(),
+            Format::Json => door.json(body)?,
+            Format::Ndjson => door.ndjson(body),
+            Format::Csv => {
+                let (records, layout) = csv::canonical(plan, &body, dialect)?;
+                door.canonical(records);
+                door.admission.layout = Some(layout);
+            }
         }
         let Door { judge, admission, .. } = door;
         plan.spare.give(judge.into_columns());
@@ -131,24 +131,31 @@ struct Door<'a> {
     padded: Padded,
     received_us: i64,
     max_errors: usize,
+    format: Format,
     admission: Admission,
 }
 
 impl Door<'_> {
-    fn ndjson(&mut self) {
-        let body = self.admission.body.clone();
-        let (mut lines, mut start) = (Vec::new(), 0);
+    fn ndjson(&mut self, body: Bytes) {
+        let (mut ranges, mut lines, mut start) = (Vec::new(), Vec::new(), 0);
         for (number, end) in memchr::memchr_iter(b'\n', &body).chain([body.len()]).enumerate() {
             let line = &body[start..end];
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-                self.admission.ranges.push((start as u32, (start + line.len()) as u32));
+                ranges.push((start as u32, (start + line.len()) as u32));
                 lines.push(number as u32 + 1);
             }
             start = end + 1;
         }
-        self.admission.lines = Some(lines);
-        let ranges = std::mem::take(&mut self.admission.ranges);
+        self.ranges(body, ranges, lines);
+    }
+
+    fn canonical(&mut self, records: Canonical) {
+        self.ranges(Bytes::from(records.text), records.ranges, records.lines);
+    }
+
+    /// Judges records whose places are known.
+    fn ranges(&mut self, body: Bytes, ranges: Vec<(u32, u32)>, lines: Vec<u32>) {
         let mut padded = std::mem::take(&mut self.padded);
         let max_bytes = self.judge.max_bytes();
         in_blocks(
@@ -158,11 +165,15 @@ impl Door<'_> {
             |at| (ranges[at].0 as usize, ranges[at].1 as usize),
             &mut padded,
             |padded, index, from, to| {
-                let verdict = self.judge.record(padded, from, to, self.received_us);
+                let mut verdict = self.judge.record(padded, from, to, self.received_us);
+                if self.format == Format::Csv {
+                    verdict = verdict
+                        .map_err(|refused| csv::reworded(&body[ranges[index].0 as usize..ranges[index].1 as usize], refused));
+                }
                 self.note(index, verdict);
             },
         );
-        self.admission.ranges = ranges;
+        (self.admission.body, self.admission.ranges, self.admission.lines) = (body, ranges, Some(lines));
     }
 
     fn note(&mut self, index: usize, verdict: std::result::Result<(), Refused>) {
@@ -179,8 +190,8 @@ impl Door<'_> {
         }
     }
 
-    fn json(&mut self) -> Result<()> {
-        let body = self.admission.body.clone();
+    fn json(&mut self, body: Bytes) -> Result<()> {
+        self.admission.body = body.clone();
         if let Err(error) = simdutf8::compat::from_utf8(&body) {
             let at = error.valid_up_to();
             return Err(body_error("body.invalid_encoding", format!("the body is not UTF-8 at byte {at}"))

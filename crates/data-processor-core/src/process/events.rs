@@ -9,7 +9,8 @@ use arrow_schema::{FieldRef, Schema};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
-use super::admit::{Admission, Format, Indexed, admit};
+use super::admit::{Admission, Format, Indexed, admit_in};
+use super::csv::{self, Dialect};
 use super::judge::{Judge, Padded};
 use super::leaf::first_instant;
 use super::rows::contract_arrays;
@@ -28,12 +29,19 @@ pub struct Events {
     pub rows: RecordBatch,
     /// What parsing found: record rules, missing and wrong types, times, unknown and repeated members.
     pub violations: Vec<Indexed>,
-    /// The records' bytes.
-    body: Bytes,
-    ranges: Vec<(u32, u32)>,
+    given: Records,
     /// Record of each row.
     records: Vec<u32>,
     received_us: i64,
+}
+
+/// The records of a body: what was given, whatever plan types it.
+#[derive(Clone)]
+struct Records {
+    body: Bytes,
+    ranges: Vec<(u32, u32)>,
+    lines: Option<Vec<u32>>,
+    format: Format,
 }
 
 /// The generic event contract, compiled once.
@@ -54,21 +62,31 @@ fn json_or_lines(body: &[u8]) -> Format {
 
 /// Parses a body into typed columns. Rules of range, enum, length, pattern and format of text are not applied yet.
 ///
-/// `received_us` bounds event times. Errors: as [`admit`].
+/// `received_us` bounds event times. Errors: as [`admit_in`].
 pub fn parse(plan: Arc<Plan>, body: Bytes, format: Option<Format>, received_us: i64) -> Result<Events> {
     let format = format.unwrap_or_else(|| json_or_lines(&body));
+    parse_in(plan, body, format, &Dialect::default(), received_us)
+}
+
+/// As [`parse`], a CSV body in this dialect.
+pub fn parse_in(plan: Arc<Plan>, body: Bytes, format: Format, dialect: &Dialect, received_us: i64) -> Result<Events> {
+    let Admission { body, ranges, lines, .. } = admit_in(&*plan.typed()?, body, format, dialect, received_us, 0)?;
+    typed(plan, Records { body, ranges, lines, format }, received_us)
+}
+
+/// Types records by a plan.
+fn typed(plan: Arc<Plan>, given: Records, received_us: i64) -> Result<Events> {
     let typed = plan.typed()?;
-    let Admission { body, ranges, .. } = admit(&typed, body, format, received_us, 0)?;
     guarded(|| {
-        let mut judge = Judge::new(&typed, ranges.len());
-        let (mut violations, mut records) = (Vec::new(), Vec::with_capacity(ranges.len()));
-        judge_ranges(&mut judge, &body, &ranges, received_us, |index, verdict| match verdict {
+        let mut judge = Judge::new(&typed, given.ranges.len());
+        let (mut violations, mut records) = (Vec::new(), Vec::with_capacity(given.ranges.len()));
+        given.judge(&mut judge, &given.ranges, received_us, |index, verdict| match verdict {
             Ok(()) => records.push(index as u32),
             Err((_, found)) => violations.extend(found.into_iter().map(|violation| Indexed { index, violation })),
         });
         let rows = judge.columns.rows;
         let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&typed, &mut judge.columns).into_iter().unzip();
-        Ok(Events { plan: Arc::clone(&plan), rows: batch(fields, arrays, rows)?, violations, body, ranges, records, received_us })
+        Ok(Events { plan: Arc::clone(&plan), rows: batch(fields, arrays, rows)?, violations, given, records, received_us })
     })
 }
 
@@ -77,52 +95,69 @@ fn batch(fields: Vec<FieldRef>, arrays: Vec<ArrayRef>, rows: usize) -> Result<Re
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(arrow)
 }
 
-fn judge_ranges(
-    judge: &mut Judge,
-    body: &[u8],
-    ranges: &[(u32, u32)],
-    received_us: i64,
-    mut say: impl FnMut(usize, std::result::Result<(), Refused>),
-) {
-    let range = |at: usize| (ranges[at].0 as usize, ranges[at].1 as usize);
-    let max_bytes = judge.max_bytes();
-    in_blocks(body, max_bytes, ranges.len(), range, &mut Padded::default(), |padded, index, from, to| {
-        say(index, judge.record(padded, from, to, received_us));
-    });
+impl Records {
+    /// Judges the records in `ranges`; `say` is told the place in `ranges` and the verdict.
+    fn judge(
+        &self,
+        judge: &mut Judge,
+        ranges: &[(u32, u32)],
+        received_us: i64,
+        mut say: impl FnMut(usize, std::result::Result<(), Refused>),
+    ) {
+        let range = |at: usize| (ranges[at].0 as usize, ranges[at].1 as usize);
+        let max_bytes = judge.max_bytes();
+        in_blocks(&self.body, max_bytes, ranges.len(), range, &mut Padded::default(), |padded, index, from, to| {
+            let verdict = judge.record(padded, from, to, received_us);
+            let (start, end) = range(index);
+            say(
+                index,
+                if self.format == Format::Csv {
+                    verdict.map_err(|refused| csv::reworded(&self.body[start..end], refused))
+                } else {
+                    verdict
+                },
+            );
+        });
+    }
 }
 
 impl Events {
     /// Records parsed, typed or not.
     pub fn len(&self) -> usize {
-        self.ranges.len()
+        self.given.ranges.len()
+    }
+
+    /// 1-based line or row of a record in its body; None where the body has none. Panics when `index` is not below `len()`.
+    pub fn line(&self, index: usize) -> Option<u64> {
+        self.given.lines.as_ref().map(|lines| u64::from(lines[index]))
     }
 
     /// Whether nothing was parsed.
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.given.ranges.is_empty()
     }
 
     /// Records that could not be typed, or whose rows may break a rule: by column for typed ones, all under another plan.
     fn doubtful(&self, plan: &Plan) -> Vec<u32> {
         if plan.hash != self.plan.hash {
-            return (0..self.ranges.len() as u32).collect();
+            return (0..self.given.ranges.len() as u32).collect();
         }
         let marks = check::doubtful(plan, self.rows.columns(), self.rows.num_rows());
-        let mut sure = vec![false; self.ranges.len()];
+        let mut sure = vec![false; self.given.ranges.len()];
         for (record, mark) in self.records.iter().zip(marks) {
             sure[*record as usize] = !mark;
         }
-        (0..self.ranges.len() as u32).filter(|record| !sure[*record as usize]).collect()
+        (0..self.given.ranges.len() as u32).filter(|record| !sure[*record as usize]).collect()
     }
 
     /// Judges the doubtful records again by their text: every violation of each, in order of records.
     fn violations_of(&self, plan: &Plan) -> Result<Vec<Indexed>> {
         guarded(|| {
             let doubtful = self.doubtful(plan);
-            let ranges: Vec<_> = doubtful.iter().map(|record| self.ranges[*record as usize]).collect();
+            let ranges: Vec<_> = doubtful.iter().map(|record| self.given.ranges[*record as usize]).collect();
             let mut judge = Judge::new(plan, ranges.len());
             let mut violations = Vec::new();
-            judge_ranges(&mut judge, &self.body, &ranges, self.received_us, |at, verdict| {
+            self.given.judge(&mut judge, &ranges, self.received_us, |at, verdict| {
                 let index = doubtful[at] as usize;
                 let found = verdict.err().map(|(_, found)| found).unwrap_or_default();
                 violations.extend(found.into_iter().map(|violation| Indexed { index, violation }));
@@ -144,9 +179,7 @@ pub fn transform(events: &Events, plan: &Arc<Plan>) -> Result<RecordBatch> {
 
 fn transformed(events: &Events, plan: &Arc<Plan>) -> Result<RecordBatch> {
     if plan.hash != events.plan.hash {
-        let again = parse(Arc::clone(plan), events.body.clone(), Some(Format::Json), events.received_us);
-        let again = again.or_else(|_| parse(Arc::clone(plan), events.body.clone(), Some(Format::Ndjson), events.received_us))?;
-        return transform(&again, plan);
+        return transform(&typed(Arc::clone(plan), events.given.clone(), events.received_us)?, plan);
     }
     let broken: Vec<usize> = validate(events, plan)?.iter().map(|found| found.index).collect();
     let good: Vec<bool> = events.records.iter().map(|record| broken.binary_search(&(*record as usize)).is_err()).collect();

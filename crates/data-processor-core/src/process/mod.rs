@@ -7,6 +7,7 @@ pub mod admit;
 pub mod body;
 mod check;
 mod columns;
+pub mod csv;
 pub mod dedupe;
 pub mod events;
 mod fast;
@@ -19,6 +20,7 @@ pub mod number;
 mod raw;
 mod rows;
 mod slow;
+pub mod source;
 pub mod syntax;
 pub mod text;
 pub mod time;
@@ -121,6 +123,8 @@ fn judge_all(plan: &Plan, raw: &Raw, judge: &mut Judge) -> Vec<(u32, Refused)> {
             false => judge.record(padded, from, to, received[row]),
         };
         if let Err(reasons) = verdict {
+            let from_csv = raw.format(row) == Some(source::Format::Csv.as_str());
+            let reasons = if from_csv { csv::reworded(raw.value.value(row), reasons) } else { reasons };
             refused.push((row as u32, reasons));
         }
     });

@@ -54,6 +54,15 @@ impl<'a> Raw<'a> {
     }
 }
 
+impl Raw<'_> {
+    /// Format of the body that brought a record, where one is known.
+    pub fn format(&self, row: usize) -> Option<&str> {
+        let source = self.source.as_struct();
+        let formats = source.column(0).as_string::<i32>();
+        (source.is_valid(row) && formats.is_valid(row)).then(|| formats.value(row))
+    }
+}
+
 fn differs(column: &str, how: &str) -> Error {
     Error::new(ErrorKind::Process, "process.layout", format!("column `{column}` of raw records: {how}"))
         .hint("pass a record batch in `frazil.batch.RAW` layout")

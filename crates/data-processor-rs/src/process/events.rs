@@ -7,11 +7,14 @@ use arrow_array::{Array, StructArray};
 use bytes::Bytes;
 use data_processor_core::contract;
 use data_processor_core::process::admit::{Format, Indexed};
+use data_processor_core::process::csv::Dialect;
 use data_processor_core::process::events;
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::csv::{CsvDialect, dialect_of};
 use super::{Plan, json_value};
 use crate::errors::to_python;
 use crate::rows::{Rows, export};
@@ -34,6 +37,10 @@ impl Events {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let _ = requested_schema; // the protocol lets a producer ignore the wish
         export(py, &StructArray::from(self.0.rows.clone()) as &dyn Array)
+    }
+
+    fn line(&self, index: usize) -> PyResult<Option<u64>> {
+        if index < self.0.len() { Ok(self.0.line(index)) } else { Err(PyIndexError::new_err("no such record")) }
     }
 
     #[getter]
@@ -101,27 +108,43 @@ fn plan_of(plan: Option<&Plan>, otherwise: impl FnOnce() -> Arc<contract::Plan>)
     plan.map_or_else(otherwise, |plan| Arc::clone(&plan.0))
 }
 
-fn parsed(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>, format: Option<Format>) -> PyResult<Events> {
+/// Parses a body, typed by a plan or by the generic one.
+pub fn parsed(
+    py: Python<'_>,
+    data: PyBackedBytes,
+    plan: Option<&Plan>,
+    format: Option<Format>,
+    dialect: &Dialect,
+) -> PyResult<Events> {
     let plan = plan_of(plan, events::generic);
     let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     let body = Bytes::from_owner(data);
-    let parsed = py.detach(|| events::parse(plan, body, format, now_us));
+    let parsed = py.detach(|| match format {
+        None => events::parse(plan, body, None, now_us),
+        Some(format) => events::parse_in(plan, body, format, dialect, now_us),
+    });
     parsed.map(|events| Events(Arc::new(events))).map_err(|error| to_python(py, error))
 }
 
 /// Parses a body of a named format into typed columns.
 #[pyfunction]
-#[pyo3(signature = (data, plan = None, *, format = "json"))]
-pub fn parse_events(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>, format: &str) -> PyResult<Events> {
+#[pyo3(signature = (data, plan = None, *, format = "json", dialect = None))]
+pub fn parse_events(
+    py: Python<'_>,
+    data: PyBackedBytes,
+    plan: Option<&Plan>,
+    format: &str,
+    dialect: Option<&CsvDialect>,
+) -> PyResult<Events> {
     let format = Format::parse(format).map_err(|error| to_python(py, error))?;
-    parsed(py, data, plan, Some(format))
+    parsed(py, data, plan, Some(format), &dialect_of(dialect))
 }
 
 /// Parses an array, an object or one object per line.
 #[pyfunction]
 #[pyo3(signature = (data, plan = None))]
 pub fn parse_json(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>) -> PyResult<Events> {
-    parsed(py, data, plan, None)
+    parsed(py, data, plan, None, &Dialect::default())
 }
 
 /// Every violation of every record, in order of records.

@@ -1,18 +1,20 @@
 //! Bindings of `data_processor_core::process`.
 
 mod body;
+mod csv;
 pub mod events;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use data_processor_core::contract;
-use data_processor_core::process::admit::{self, Format};
+use data_processor_core::process::admit::{self, Format, Indexed};
 use data_processor_core::process::violation::Violation;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
+use self::csv::{CsvDialect, dialect_of};
 use crate::errors::to_python;
 use crate::rows::{Rows, import};
 
@@ -70,7 +72,7 @@ impl Admission {
 
     #[getter]
     fn errors<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.0.errors.iter().map(|error| as_dict(py, error.index, &error.violation)).collect()
+        self.0.errors.iter().map(|error| self.error(py, error)).collect()
     }
 
     #[getter]
@@ -88,6 +90,18 @@ impl Admission {
 
     fn line(&self, index: usize) -> PyResult<Option<u64>> {
         if index < self.0.len() { Ok(self.0.line(index)) } else { Err(pyo3::exceptions::PyIndexError::new_err("no such record")) }
+    }
+}
+
+impl Admission {
+    /// A violation as a dict; of a CSV body with its line and the name of its column, too.
+    fn error<'py>(&self, py: Python<'py>, error: &Indexed) -> PyResult<Bound<'py, PyDict>> {
+        let dict = as_dict(py, error.index, &error.violation)?;
+        if let Some(layout) = &self.0.layout {
+            dict.set_item("line", self.0.line(error.index))?;
+            dict.set_item("column", layout.column_at(&error.violation.path))?;
+        }
+        Ok(dict)
     }
 }
 
@@ -117,7 +131,7 @@ fn json_value<'py>(py: Python<'py>, text: Option<&str>) -> PyResult<Bound<'py, P
 
 /// Splits a body into records and judges each.
 #[pyfunction]
-#[pyo3(name = "admit", signature = (plan, body, *, format, received_at_us, max_errors = 100))]
+#[pyo3(name = "admit", signature = (plan, body, *, format, received_at_us, max_errors = 100, dialect = None))]
 fn admit_body(
     py: Python<'_>,
     plan: &Plan,
@@ -125,11 +139,13 @@ fn admit_body(
     format: &str,
     received_at_us: i64,
     max_errors: usize,
+    dialect: Option<&CsvDialect>,
 ) -> PyResult<Admission> {
     let format = Format::parse(format).map_err(|error| to_python(py, error))?;
     let plan = Arc::clone(&plan.0);
     let body = Bytes::from_owner(body);
-    let admitted = py.detach(|| admit::admit(&plan, body, format, received_at_us, max_errors));
+    let dialect = dialect_of(dialect);
+    let admitted = py.detach(|| admit::admit_in(&plan, body, format, &dialect, received_at_us, max_errors));
     admitted.map(Admission).map_err(|error| to_python(py, error))
 }
 
@@ -138,6 +154,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Admission>()?;
     module.add_function(wrap_pyfunction!(process, module)?)?;
     module.add_class::<body::BodyDecoder>()?;
+    module.add_class::<CsvDialect>()?;
+    module.add_function(wrap_pyfunction!(csv::parse_csv, module)?)?;
     module.add_class::<events::Events>()?;
     module.add_class::<events::ValidationError>()?;
     // The founding names of the same things.

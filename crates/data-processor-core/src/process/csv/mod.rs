@@ -1,0 +1,81 @@
+//! CSV (RFC 4180): rows become records of canonical JSON, typed by the contract.
+//!
+//! A row with another number of cells than there are columns becomes the array of its cells, which no contract accepts: its one
+//! violation is `csv.wrong_cell_count`.
+
+mod cells;
+mod dialect;
+mod layout;
+mod record;
+mod scan;
+
+pub use dialect::Dialect;
+pub use layout::Layout;
+
+use cells::Rows;
+use record::Writer;
+
+use super::source::Canonical;
+use super::syntax::{Limits, value_end};
+use super::text::PAD;
+use super::violation::{Stage, Violation};
+use crate::contract::Plan;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The records of a CSV body, and where its columns stand.
+///
+/// Errors, with nothing of the body to be stored: `body.invalid_csv` (an open quote, text after a closing one, a name that stands
+/// twice in the header), `body.invalid_encoding` for a header that is not UTF-8, `body.empty` without a header,
+/// `body.too_large` from 4 GiB of records.
+pub fn canonical(plan: &Plan, body: &[u8], dialect: &Dialect) -> Result<(Canonical, Layout)> {
+    let mut rows = Rows::new(body, dialect);
+    let mut cells = Vec::new();
+    let layout = layout(plan, body, dialect, &mut rows)?;
+    let mut records = Canonical { text: Vec::with_capacity(body.len() * 2), ..Canonical::default() };
+    while let Some(line) = rows.next(&mut cells)? {
+        let writer = Writer { plan, dialect, bytes: body, cells: &cells };
+        records.record(line, |out| writer.row(&layout, out))?;
+    }
+    Ok((records, layout))
+}
+
+/// Reads the header, when there is one, and places the columns.
+fn layout(plan: &Plan, body: &[u8], dialect: &Dialect, rows: &mut Rows) -> Result<Layout> {
+    let mut cells = Vec::new();
+    if dialect.header && rows.next(&mut cells)?.is_none() {
+        return Err(
+            Error::new(ErrorKind::Body, "body.empty", "the body holds no header").hint("send a header and at least one row")
+        );
+    }
+    let named = |cell: &cells::Cell| {
+        String::from_utf8(cell.text(body, dialect.quote).into_owned()).map_err(|error| {
+            let at = cell.start + error.utf8_error().valid_up_to();
+            Error::new(ErrorKind::Body, "body.invalid_encoding", format!("the header is not UTF-8 at byte {at}"))
+                .hint("encode the body as UTF-8")
+                .int("at", at)
+        })
+    };
+    match &dialect.columns {
+        Some(columns) => Layout::new(plan, columns.clone()),
+        None => Layout::new(plan, cells.iter().map(named).collect::<Result<_>>()?),
+    }
+}
+
+/// What a refused record of a CSV body says, when it is the array of its row's cells.
+pub fn reworded(record: &[u8], refused: (Stage, Vec<Violation>)) -> (Stage, Vec<Violation>) {
+    if refused.1[0].code != "json.not_object" || record.first() != Some(&b'[') {
+        return refused;
+    }
+    let mut padded = record.to_vec();
+    padded.resize(record.len() + PAD, 0);
+    let mut limits = Limits { depth: usize::MAX, members: 0 };
+    let _ = value_end(&padded, 0, &mut limits); // it is JSON, or it would have been refused for that
+    let violation = Violation {
+        code: "csv.wrong_cell_count",
+        path: String::new(),
+        message: format!("the number of cells, {}, is not the number of columns", limits.members),
+        hint: "give each row one cell per column; quote a cell that holds the delimiter".into(),
+        value: None,
+    };
+    (Stage::Parse, vec![violation])
+}
