@@ -151,7 +151,7 @@ class CsvDialect:
         quote: str = '"',
         header: bool = True,
         columns: Sequence[str] | None = None,
-        nulls: Sequence[str] = (),
+        nulls: Sequence[str] = ...,
     ) -> Self: ...
 
 @final
