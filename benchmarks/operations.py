@@ -11,7 +11,6 @@ from typing import Any
 
 import data_processor_rs as kernel
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks import kernel_way, python_way
 from benchmarks.clock import timed
@@ -75,10 +74,7 @@ class Operations:
         """Chunk by chunk against a cache."""
         cache, kept = kernel.KeyCache(), []
         for number, rows in enumerate(self.rows):
-            earlier, tag = (pa.array(column) for column in cache.probe(rows, kernel_way.KEY))
-            cache.add(rows, kernel_way.KEY, number)
-            new = pc.equal(pc.max_element_wise(earlier, tag), -1)
-            kept.append(kernel_way.columns_of(pa.record_batch(rows)).filter(new))
+            kept.append(kernel_way.columns_of(pa.record_batch(cache.fresh(rows, kernel_way.KEY, number))))
         return kept
 
     def decided(self) -> None:

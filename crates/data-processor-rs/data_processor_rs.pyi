@@ -222,6 +222,11 @@ class KeyCache:
     def size_bytes(self) -> int: ...
     def add(self, rows: ArrowArray, key: Sequence[str], tag: int) -> None:
         """Take over the keys of rows; a key already there keeps its tag."""
+    def fresh(self, rows: ArrowArray, key: Sequence[str], tag: int) -> Rows:
+        """Rows whose key is new here and in the batch, order kept; their keys are taken over with the tag.
+
+        Keys that are no UUIDs are told apart by 128 bits: who must be certain asks `probe` and compares the rows.
+        """
     def retain(self, tags: Sequence[int]) -> None:
         """Forget keys with other tags."""
     def probe(self, rows: ArrowArray, key: Sequence[str]) -> tuple[Column, Column]:

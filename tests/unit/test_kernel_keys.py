@@ -171,3 +171,13 @@ def test_other_types_and_counts_are_errors() -> None:
     with pytest.raises(kernel.PlanError) as caught:
         equal(left, left.slice(1), ["text"])
     assert caught.value.code == "key.row_count"
+
+
+@given(st.lists(PAIRS, max_size=5))
+def test_fresh_rows_are_those_whose_key_no_batch_before_had(batches: list[list[tuple[str | None, int | None]]]) -> None:
+    cache, seen = kernel.KeyCache(), []
+    for tag, pairs in enumerate(batches):
+        kept = pa.record_batch(cache.fresh(batch(pairs), ["a", "b"], tag)).column("row").to_pylist()
+        assert kept == [at for at, key in enumerate(pairs) if key not in seen and key not in pairs[:at]]
+        seen += pairs
+    assert len(cache) == len(set(seen))

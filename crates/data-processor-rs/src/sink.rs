@@ -224,6 +224,11 @@ impl KeyCache {
         py.detach(|| self.lock().add(&rows, &key, tag)).map_err(|e| to_python(py, e))
     }
 
+    fn fresh(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>, tag: i64) -> PyResult<Rows> {
+        let rows = import(rows)?;
+        py.detach(|| self.lock().fresh(&rows, &key, tag)).map(Rows).map_err(|e| to_python(py, e))
+    }
+
     fn retain(&self, py: Python<'_>, tags: Vec<i64>) {
         py.detach(|| self.lock().retain(&tags));
     }

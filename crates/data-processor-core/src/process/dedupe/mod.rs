@@ -142,6 +142,11 @@ pub fn deduplicate(rows: &RecordBatch, key: &[String]) -> Result<RecordBatch> {
             repeats.push(row);
         }
     });
+    without(rows, &repeats)
+}
+
+/// All rows but these, order kept.
+fn without(rows: &RecordBatch, repeats: &[usize]) -> Result<RecordBatch> {
     if repeats.is_empty() {
         return Ok(rows.clone());
     }
@@ -219,6 +224,22 @@ impl KeyCache {
             at.or_insert(Seen { code, tag });
         }
         Ok(())
+    }
+
+    /// Rows whose key is new here and in the batch, order kept; their keys are taken over. Keys that are no UUIDs are told
+    /// apart by 128 bits: who must be certain asks [`KeyCache::probe`] and compares the rows themselves.
+    pub fn fresh(&mut self, rows: &RecordBatch, key: &[String], tag: i64) -> Result<RecordBatch> {
+        let (first, tags) = self.probe(rows, key)?;
+        let repeats: Vec<usize> = first
+            .values()
+            .iter()
+            .zip(tags.values())
+            .enumerate()
+            .filter(|(_, (a, b))| **a >= 0 || **b >= 0)
+            .map(|(row, _)| row)
+            .collect();
+        self.add(rows, key, tag)?;
+        without(rows, &repeats)
     }
 
     /// Forgets keys with other tags.
