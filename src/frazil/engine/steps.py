@@ -14,7 +14,9 @@ from frazil.errors import EXIT_AGAIN, EXIT_YES, FrazilError, Unavailable
 from frazil.pipeline.runner import Action, Context, Refuted, Skip
 from frazil.project import Project
 from frazil.table.snapshots import standing
+from frazil.telemetry import logger
 
+_log = logger("pipeline")
 _OTHERS_SECONDS = 600.0
 """How long to wait for records that other processes land: partitions of a consumer group that are not ours."""
 
@@ -147,8 +149,29 @@ def _dbt(project: Project, *select: str, full_refresh: bool = False) -> Facts:
 
 
 def quality(project: Project, context: Context) -> Facts:
-    """Run the suites; critical failures stop the pipeline."""
-    raise Skip("this project has no quality/")
+    """Run the suites. Raises as `frazil.quality.run.check`, and Refuted `quality.critical` when a critical check failed."""
+    if not (project.settings.root / "quality").is_dir():
+        raise Skip("this project has no quality/")
+    from frazil.quality.run import check
+
+    report = check(project.settings)
+    failed = [one for one in report.checks if not one.passed]
+    for one in failed:
+        _log.warning(
+            "check failed", run=context.run.id, suite=one.suite, table=one.table, column=one.column, expectation=one.expectation,
+            severity=one.severity, observed=one.observed, share=one.share, failing=list(one.failing)[:5], message=one.message,
+        )  # fmt: skip
+    if report.critical:
+        told = "; ".join(f"{one.table}: {one.message or one.expectation}" for one in report.critical[:3])
+        raise Refuted(
+            f"{len(report.critical)} critical checks failed: {told}",
+            code="quality.critical",
+            hint="the report names the failing rows' keys",
+            report=report.run_id,
+            checks=", ".join(f"{one.suite}.{one.expectation}" for one in report.critical[:20]),
+        )
+    said = f"{len(report.checks)} checks, score {report.score:.3f}"
+    return {"report": report.run_id, "score": report.score, "checks": len(report.checks), "failed": len(failed), "said": said}
 
 
 def maintain(project: Project) -> Facts:

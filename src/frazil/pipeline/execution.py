@@ -69,7 +69,7 @@ class Execution:
             try:
                 if not self._lead(lease, id) or not store.begin(id, os.getpid()):
                     return self._not_begun(id)
-                journal = Journal(store.log_of(id))
+                journal = Journal(store.log_of(id), loud=self.attend)
                 with journal.listening(), self._interruptible():
                     _log.info("run begins", run=id, pipeline=self.runner.pipeline.name, cause=dict(store.get(id).cause))
                     return replace(self.runner, journal=journal).run(id, only)

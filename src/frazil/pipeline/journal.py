@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,14 @@ _TAIL_BYTES = 256 * 1024
 
 
 class Journal:
-    """Appends lines to a file, each with the step during which it was said. A full disk loses lines, never the run."""
+    """Appends lines to a file, each with the step during which it was said. A full disk loses lines, never the run.
 
-    def __init__(self, path: Path) -> None:
+    Not `loud`: what is less than a warning goes into the file only, for a run at a terminal that shows its steps itself.
+    """
+
+    def __init__(self, path: Path, *, loud: bool = True) -> None:
         self._path = path
+        self._loud = loud
         self._file: TextIO | None = None
         self.step: str | None = None
 
@@ -27,12 +32,14 @@ class Journal:
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("a", encoding="utf-8")
-        before = structlog.get_config()["processors"]
-        structlog.configure(processors=[*before[:-1], self._line, before[-1]])
+        before = structlog.get_config()
+        processors = before["processors"]
+        everything = structlog.make_filtering_bound_logger(logging.INFO)
+        structlog.configure(processors=[*processors[:-1], self._line, processors[-1]], wrapper_class=everything)
         try:
             yield self
         finally:
-            structlog.configure(processors=before)
+            structlog.configure(processors=processors, wrapper_class=before["wrapper_class"])
             if self._file is not None:
                 self._file.close()
                 self._file = None
@@ -43,6 +50,8 @@ class Journal:
             with suppress(OSError, ValueError):
                 self._file.write(json.dumps(facts, default=str, ensure_ascii=False) + "\n")
                 self._file.flush()
+        if not self._loud and said.get("level") in ("debug", "info"):
+            raise structlog.DropEvent
         return said
 
 

@@ -6,6 +6,7 @@ Every call is a transaction of its own. Nothing that lands data depends on this 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from frazil.pipeline.news import Heads, heads_from, heads_json, later
 
 KEPT: Final = 1_000
 """Runs kept per pipeline; older ones that have ended are forgotten with their logs."""
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SCHEMA: Final = """
 create table if not exists runs (
   id text primary key, pipeline text not null, state text not null, driver text not null, cause text not null,
@@ -164,6 +166,9 @@ class RunStore:
         driver: str = "frazil",
         process: int | None = None,
     ) -> str:
+        if id is not None and not _ID.fullmatch(id):
+            hint = "letters, digits, dot, dash and underscore, at most 200, the first a letter or digit"
+            raise ConfigError(f"{id[:80]!r} is no name for a run", code="run.bad_id", hint=hint, run=id[:80])
         made = id or f"{pipeline.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         rows.execute(
             "insert into runs (id, pipeline, state, driver, cause, created_at, process) values (?, ?, 'queued', ?, ?, ?, ?)",
