@@ -175,6 +175,22 @@ class PipelinesSettings(_Section):
     maintain: UpkeepSettings = UpkeepSettings()
 
 
+class AlertSettings(_Section):
+    """Where critical quality failures are told. Endpoints are secrets: from the environment, `FRAZIL_ALERTS__SLACK`."""
+
+    slack: SecretStr | None = Field(default=None, description="Slack-compatible incoming webhook")
+    webhook: SecretStr | None = Field(default=None, description="any URL that takes a POST of JSON")
+    email: tuple[str, ...] = Field(default=(), description="receivers")
+    sender: str = "frazil@localhost"
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = Field(default=25, ge=1, le=65535)
+    smtp_tls: Literal["none", "starttls", "tls"] = "none"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    timeout: Duration = timedelta(seconds=10)
+    retry: Duration = Field(default=timedelta(seconds=5), description="wait after the first refusal; doubled up to an hour")
+
+
 class ApiSettings(_Section):
     """The HTTP door. `auth = "none"` binds to loopback only."""
 
@@ -205,6 +221,7 @@ class Settings(BaseSettings):
     warehouse: WarehouseSettings = WarehouseSettings()
     process: ProcessSettings = ProcessSettings()
     pipelines: PipelinesSettings = PipelinesSettings()
+    alerts: AlertSettings = AlertSettings()
     api: ApiSettings = ApiSettings()
 
     @classmethod

@@ -10,7 +10,24 @@ from typing import Annotated
 import typer
 
 from frazil import __version__
-from frazil.cli import contracts, dead, generate, init, log, query, roles, runs, send, session, status, tables, tail, transform, verify
+from frazil.cli import (
+    contracts,
+    dead,
+    generate,
+    init,
+    log,
+    query,
+    roles,
+    runs,
+    send,
+    session,
+    status,
+    tables,
+    tail,
+    trace,
+    transform,
+    verify,
+)
 from frazil.cli import run as running
 from frazil.cli.failure import show
 from frazil.errors import EXIT_FAILED, EXIT_USAGE
@@ -42,7 +59,7 @@ def _common(
     session.chosen.profile = profile
 
 
-for part in (init, roles, send, generate, contracts, status, dead, verify, query, tables, tail, transform, running, runs, log):
+for part in (init, roles, send, generate, contracts, status, dead, verify, trace, query, tables, tail, transform, running, runs, log):
     part.register(app)
 
 
