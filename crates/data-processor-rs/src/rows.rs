@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi};
 use arrow_array::{Array, RecordBatch, StructArray};
+use arrow_schema::DataType;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
@@ -79,5 +80,12 @@ pub fn import(source: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     let (array, schema) = unsafe { (FFI_ArrowArray::from_raw(array.as_ptr()), schema.as_ref()) };
     // SAFETY: a producer promises that the array has the layout of its schema.
     let data = unsafe { from_ffi(array, schema) }.map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok(RecordBatch::from(StructArray::from(data)))
+    if !matches!(data.data_type(), DataType::Struct(_)) {
+        return Err(PyTypeError::new_err("expected an Arrow record batch (a struct array), found another array"));
+    }
+    let rows = StructArray::from(data);
+    if rows.null_count() > 0 {
+        return Err(PyValueError::new_err("expected an Arrow record batch, found a struct array with nulls: drop them first"));
+    }
+    Ok(RecordBatch::from(rows))
 }

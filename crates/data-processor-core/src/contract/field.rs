@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::process::text::u64_at;
+use crate::process::wide::Spelling;
 
 /// What a field holds, with its number among the leaves of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,37 +43,28 @@ pub struct Field {
     pub required: bool,
     /// Whether its column has nulls: unless it and every object above it is required.
     pub nullable: bool,
-    /// `,"name":` as two 16 byte words, and which of their bytes count.
-    literal: [u128; 2],
-    mask: [u128; 2],
-    /// Length of the literal; 0 when it is too long for a prediction or needs an escape.
+    /// `"name":`.
+    spelling: Spelling,
+    /// Length of the separator and the spelling; 0 when it is too long for a prediction or needs an escape.
     pub literal_length: usize,
 }
-
-const PREDICTED: usize = 32;
 
 impl Field {
     /// A field with its predicted spelling.
     pub fn new(name: String, kind: Kind, required: bool, nullable: bool) -> Field {
-        let spelled = format!(",\"{name}\":").into_bytes();
+        let spelled = format!("\"{name}\":").into_bytes();
         let plain = name.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-        let literal_length = if plain && spelled.len() <= PREDICTED { spelled.len() } else { 0 };
-        let (mut word, mut mask) = ([0u8; PREDICTED], [0u8; PREDICTED]);
-        word[..literal_length].copy_from_slice(&spelled[..literal_length]);
-        mask[..literal_length].fill(0xff);
-        let halves = |bytes: &[u8; PREDICTED]| [0, 16].map(|at| u128::from_le_bytes(bytes[at..at + 16].try_into().unwrap()));
-        Field { name, kind, required, nullable, literal: halves(&word), mask: halves(&mask), literal_length }
+        let predicted = plain && spelled.len() <= Spelling::LONGEST;
+        let literal_length = if predicted { 1 + spelled.len() } else { 0 };
+        // What is not predicted is spelled as no name is.
+        let spelling = Spelling::new(if predicted { &spelled } else { b"\0" });
+        Field { name, kind, required, nullable, spelling, literal_length }
     }
 
-    /// Whether `,"name":` stands at `at` of a padded buffer; for the first member its bracket stands in the comma's place.
+    /// Whether the separator (a comma, for the first member its bracket) and `"name":` stand at `at` of a padded buffer.
     #[inline(always)]
-    pub fn stands_at(&self, bytes: &[u8], at: usize, first: bool) -> bool {
-        let text: &[u8; PREDICTED] = bytes[at..at + PREDICTED].try_into().unwrap();
-        let near = u128::from_le_bytes(text[..16].try_into().unwrap());
-        let far = u128::from_le_bytes(text[16..].try_into().unwrap());
-        let ignored = if first { 0xff } else { 0 };
-        let differs = (near ^ self.literal[0]) & self.mask[0] & !ignored | (far ^ self.literal[1]) & self.mask[1];
-        differs == 0 && self.literal_length != 0
+    pub fn stands_at(&self, bytes: &[u8], at: usize, separator: u8) -> bool {
+        bytes[at] == separator && self.spelling.stands_at(bytes, at + 1) && self.literal_length != 0
     }
 }
 
@@ -195,10 +187,10 @@ mod tests {
     fn a_member_is_predicted_with_its_comma_or_bracket() {
         let field = Field::new("value".into(), Kind::Number(0), true, false);
         let padded = |text: &str| [text.as_bytes(), &[0; 64]].concat();
-        assert!(field.stands_at(&padded(",\"value\":1"), 0, false));
-        assert!(field.stands_at(&padded("{\"value\":1"), 0, true));
-        assert!(!field.stands_at(&padded("{\"value\":1"), 0, false));
-        assert!(!field.stands_at(&padded(",\"valuf\":1"), 0, false));
-        assert!(!Field::new("x".repeat(40), Kind::Number(0), true, false).stands_at(&padded(",\"xxx"), 0, false));
+        assert!(field.stands_at(&padded(",\"value\":1"), 0, b','));
+        assert!(field.stands_at(&padded("{\"value\":1"), 0, b'{'));
+        assert!(!field.stands_at(&padded("{\"value\":1"), 0, b','));
+        assert!(!field.stands_at(&padded(",\"valuf\":1"), 0, b','));
+        assert!(!Field::new("x".repeat(40), Kind::Number(0), true, false).stands_at(&padded(",\"xxx"), 0, b','));
     }
 }

@@ -88,35 +88,29 @@ pub fn admit_in(
     received_us: i64,
     max_errors: usize,
 ) -> Result<Admission> {
-    if u32::try_from(body.len()).is_err() {
-        return Err(body_error("body.too_large", "the body passes 4 GiB").hint("send smaller bodies"));
-    }
-    guarded(|| {
-        let spare = plan.spare.take().unwrap_or_else(|| Columns::for_verdicts(plan, ROWS));
-        let mut door = Door {
-            judge: Judge::reusing(plan, spare),
-            padded: Padded::default(),
-            received_us,
-            max_errors,
-            format,
-            admission: Admission::default(),
-        };
-        match format {
-            Format::Json => door.json(body)?,
-            Format::Ndjson => door.ndjson(body),
-            Format::Csv => {
-                let (records, layout) = csv::canonical(plan, &body, dialect)?;
-                door.canonical(records);
-                door.admission.layout = Some(layout);
-            }
-        }
-        let Door { judge, admission, .. } = door;
-        plan.spare.give(judge.into_columns());
-        if admission.is_empty() {
-            return Err(body_error("body.empty", "the body holds no record").hint("send at least one event"));
-        }
-        Ok(admission)
-    })
+    let spare = plan.spare.take().unwrap_or_else(|| Columns::for_verdicts(plan, ROWS));
+    let door = Door::new(Judge::reusing(plan, spare), format, received_us, max_errors);
+    let Door { judge, admission, .. } = door.judged(plan, body, dialect)?;
+    plan.spare.give(judge.into_columns());
+    Ok(admission)
+}
+
+/// Bytes of a small record: room for rows is made by it.
+const SMALL: usize = 256;
+
+/// As [`admit_in`] with all violations, and the rows of the accepted records: their columns and the record of each.
+pub(super) fn admit_rows(
+    plan: &Plan,
+    body: Bytes,
+    format: Format,
+    dialect: &Dialect,
+    received_us: i64,
+) -> Result<(Admission, Columns, Vec<u32>)> {
+    let judge = Judge::new(plan, body.len() / SMALL + 1);
+    let mut door = Door::new(judge, format, received_us, usize::MAX);
+    door.records = Some(Vec::new());
+    let Door { judge, admission, records, .. } = door.judged(plan, body, dialect)?;
+    Ok((admission, judge.columns, records.unwrap_or_default()))
 }
 
 fn body_error(code: &'static str, message: impl Into<String>) -> Error {
@@ -133,9 +127,37 @@ struct Door<'a> {
     max_errors: usize,
     format: Format,
     admission: Admission,
+    /// The record of each row, where rows are kept.
+    records: Option<Vec<u32>>,
 }
 
-impl Door<'_> {
+impl<'a> Door<'a> {
+    fn new(judge: Judge<'a>, format: Format, received_us: i64, max_errors: usize) -> Self {
+        Door { judge, padded: Padded::default(), received_us, max_errors, format, admission: Admission::default(), records: None }
+    }
+
+    fn judged(mut self, plan: &Plan, body: Bytes, dialect: &Dialect) -> Result<Self> {
+        if u32::try_from(body.len()).is_err() {
+            return Err(body_error("body.too_large", "the body passes 4 GiB").hint("send smaller bodies"));
+        }
+        guarded(|| {
+            match self.format {
+                Format::Json => self.json(body)?,
+                Format::Ndjson => self.ndjson(body),
+                Format::Csv => {
+                    let (records, layout) = csv::canonical(plan, &body, dialect)?;
+                    self.canonical(records);
+                    self.admission.layout = Some(layout);
+                }
+            }
+            if self.admission.is_empty() {
+                return Err(body_error("body.empty", "the body holds no record").hint("send at least one event"));
+            }
+            Ok(())
+        })?;
+        Ok(self)
+    }
+
     fn ndjson(&mut self, body: Bytes) {
         let (mut ranges, mut lines, mut start) = (Vec::new(), Vec::new(), 0);
         for (number, end) in memchr::memchr_iter(b'\n', &body).chain([body.len()]).enumerate() {
@@ -178,14 +200,17 @@ impl Door<'_> {
 
     fn note(&mut self, index: usize, verdict: std::result::Result<(), Refused>) {
         match verdict {
-            Ok(()) => self.admission.accepted += 1,
+            Ok(()) => {
+                self.admission.accepted += 1;
+                self.records.iter_mut().for_each(|records| records.push(index as u32));
+            }
             Err((_, violations)) => {
                 self.admission.errors_total += violations.len();
                 let room = self.max_errors - self.admission.errors.len();
                 self.admission.errors.extend(violations.into_iter().take(room).map(|violation| Indexed { index, violation }));
             }
         }
-        if self.judge.columns.rows >= ROWS {
+        if self.records.is_none() && self.judge.columns.rows >= ROWS {
             self.judge.forget();
         }
     }

@@ -9,7 +9,7 @@ use arrow_schema::{FieldRef, Schema};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
-use super::admit::{Admission, Format, Indexed, admit_in};
+use super::admit::{Admission, Format, Indexed, admit_rows};
 use super::csv::{self, Dialect};
 use super::judge::{Judge, Padded};
 use super::leaf::first_instant;
@@ -62,7 +62,7 @@ fn json_or_lines(body: &[u8]) -> Format {
 
 /// Parses a body into typed columns. Rules of range, enum, length, pattern and format of text are not applied yet.
 ///
-/// `received_us` bounds event times. Errors: as [`admit_in`].
+/// `received_us` bounds event times. Errors: as [`super::admit::admit_in`].
 pub fn parse(plan: Arc<Plan>, body: Bytes, format: Option<Format>, received_us: i64) -> Result<Events> {
     let format = format.unwrap_or_else(|| json_or_lines(&body));
     parse_in(plan, body, format, &Dialect::default(), received_us)
@@ -70,8 +70,15 @@ pub fn parse(plan: Arc<Plan>, body: Bytes, format: Option<Format>, received_us: 
 
 /// As [`parse`], a CSV body in this dialect.
 pub fn parse_in(plan: Arc<Plan>, body: Bytes, format: Format, dialect: &Dialect, received_us: i64) -> Result<Events> {
-    let Admission { body, ranges, lines, .. } = admit_in(&*plan.typed()?, body, format, dialect, received_us, 0)?;
-    typed(plan, Records { body, ranges, lines, format }, received_us)
+    let (admission, mut columns, records) = admit_rows(&*plan.typed()?, body, format, dialect, received_us)?;
+    let Admission { body, ranges, lines, errors: violations, .. } = admission;
+    guarded(|| {
+        let count = columns.rows;
+        let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&*plan.typed()?, &mut columns).into_iter().unzip();
+        let rows = batch(fields, arrays, count)?;
+        let given = Records { body, ranges, lines, format };
+        Ok(Events { plan: Arc::clone(&plan), rows, violations, given, records, received_us })
+    })
 }
 
 /// Types records by a plan.

@@ -4,11 +4,11 @@
 //! Law: whatever this road accepts, the slow road accepts with the same values.
 
 use super::columns::Columns;
-use super::format;
 use super::number::{nearest_double, plain};
 use super::syntax::{Limits, value_end};
 use super::text::{PAD, number_end, skip_space, string_stop, unescape};
 use super::time::{epoch_us, timestamp};
+use super::wide;
 use crate::contract::{Field, Kind, Node, Plan, Unknown};
 
 /// Most unknown members of an object that are compared with each other one by one.
@@ -45,15 +45,15 @@ impl Road<'_> {
         let mut unknown: Vec<&[u8]> = Vec::new();
         let mut next = 0; // the field that should come now
         let mut at = open; // at the bracket, then at each comma
+        let mut separator = b'{';
         loop {
-            let first = at == open;
             let found = match node.fields.get(next) {
-                Some(field) if field.stands_at(bytes, at, first) => {
+                Some(field) if field.stands_at(bytes, at, separator) => {
                     at += field.literal_length;
                     next
                 }
                 _ => {
-                    let (name, value) = match self.name(at, first)? {
+                    let (name, value) = match self.name(at, separator)? {
                         Name::End(at) => {
                             at_end(node, seen)?;
                             self.absent(node, seen);
@@ -62,7 +62,7 @@ impl Road<'_> {
                         }
                         Name::At(start, end, value) => ((start, end), value),
                     };
-                    at = value;
+                    (at, separator) = (value, b',');
                     match node.probe(bytes, name.0, name.1) {
                         Some(field) => field,
                         None => {
@@ -84,15 +84,19 @@ impl Road<'_> {
                 return None;
             }
             seen |= 1 << found;
-            next = found + 1;
-            at = self.value(&node.fields[found], at, level)?;
+            (next, separator) = (found + 1, b',');
+            let field = &node.fields[found];
+            at = match self.value(field, at, level) {
+                Some(end) => end,
+                None => self.null(field, at)?,
+            };
         }
     }
 
     /// What follows a value or the opening bracket: the end of the object, or a name and the place of its value.
     #[inline(always)]
-    fn name(&self, at: usize, first: bool) -> Option<Name> {
-        let bytes = self.bytes;
+    fn name(&self, at: usize, separator: u8) -> Option<Name> {
+        let (bytes, first) = (self.bytes, separator == b'{');
         let mut at = skip_space(bytes, at);
         if bytes[at] == b'}' && !first {
             return Some(Name::End(at));
@@ -156,12 +160,10 @@ impl Road<'_> {
         Some(end)
     }
 
+    /// Reads a value and pushes it; for a null nothing is pushed, and None comes back.
     #[inline(always)]
     fn value(&mut self, field: &Field, at: usize, level: usize) -> Option<usize> {
         let (plan, bytes) = (self.plan, self.bytes);
-        if bytes[at] == b'n' {
-            return self.null(field, at);
-        }
         match field.kind {
             Kind::Text(leaf) => self.text(leaf, at),
             Kind::Number(leaf) => self.number(leaf, at),
@@ -181,7 +183,7 @@ impl Road<'_> {
                 if bytes[at] != b'"' || bytes[at + 37] != b'"' {
                     return None;
                 }
-                self.columns.uuids[leaf].push(format::uuid(bytes, at + 1)?);
+                self.columns.uuids[leaf].push(wide::uuid(bytes, at + 1)?);
                 Some(at + 38)
             }
             Kind::Timestamp(leaf) => self.timestamp(leaf, at),
@@ -196,6 +198,7 @@ impl Road<'_> {
                 (bytes[at..at + literal.len()] == *literal).then(|| self.columns.booleans[leaf].push(value))?;
                 Some(at + literal.len())
             }
+            Kind::Json(_) if bytes[at] == b'n' => None,
             Kind::Json(leaf) => {
                 let end = self.skip(at, level)?;
                 self.columns.jsons[leaf].push(&bytes[at..end]);
@@ -206,6 +209,7 @@ impl Road<'_> {
         }
     }
 
+    /// A null, where no value could be read; nothing was pushed then.
     #[cold]
     fn null(&mut self, field: &Field, at: usize) -> Option<usize> {
         if field.required || self.bytes[at..at + 4] != *b"null" {
@@ -300,7 +304,10 @@ impl Road<'_> {
         let mut items = 0;
         let mut at = skip_space(bytes, at + 1);
         while bytes[at] != b']' || items > 0 {
-            at = skip_space(bytes, self.value(&rule.item, at, level)?);
+            at = match self.value(&rule.item, at, level) {
+                Some(end) => skip_space(bytes, end),
+                None => skip_space(bytes, self.null(&rule.item, at)?),
+            };
             items += 1;
             match bytes[at] {
                 b',' => at = skip_space(bytes, at + 1),

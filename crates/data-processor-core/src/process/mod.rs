@@ -25,6 +25,7 @@ pub mod syntax;
 pub mod text;
 pub mod time;
 pub mod violation;
+pub mod wide;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

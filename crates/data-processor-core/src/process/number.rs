@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::text::number_end;
+use super::text::{number_end, u64_at};
+use super::wide::{first_digits, lane, other_than_digits};
 
 /// The exact value of a JSON number: ± 0.DIGITS × 10^point, without zeros at either end of the digits; zero has no digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,11 +139,40 @@ pub struct Plain {
 pub fn plain(bytes: &[u8], at: usize) -> Option<Plain> {
     let negative = bytes[at] == b'-';
     let first = at + usize::from(negative);
-    let (mut mantissa, mut end) = digits(bytes, first, 0);
-    let whole = end - first;
-    if whole == 0 || (bytes[first] == b'0' && whole > 1) {
+    let text = lane(bytes, first);
+    // Its last byte is taken for no digit: numbers that reach it are read digit by digit.
+    let others = other_than_digits(text) | 1 << 15;
+    let whole = others.trailing_zeros() as usize;
+    if whole == 0 || (text[0] == b'0' && whole > 1) {
         return None;
     }
+    let (mut fraction, mut end) = (0, first + whole);
+    let point = text[whole] == b'.' && whole < 14;
+    if point {
+        fraction = (others >> (whole + 1)).trailing_zeros() as usize;
+        if fraction == 0 {
+            return None;
+        }
+    }
+    if whole + 1 + fraction > 14 || fraction > 8 {
+        return long(bytes, first, negative);
+    }
+    let mut mantissa = first_digits(u64_at(&text, 0), whole.min(8));
+    if whole > 8 {
+        mantissa = mantissa * POWER[whole - 8] + first_digits(u64_at(&text, 8), whole - 8);
+    }
+    if point {
+        mantissa = mantissa * POWER[fraction] + first_digits(u64_at(bytes, end + 1), fraction);
+        end += 1 + fraction;
+    }
+    (bytes[end] | 0x20 != b'e').then_some(Plain { mantissa, negative, whole, fraction, end })
+}
+
+/// A plain number of any length, digit by digit.
+#[inline(never)]
+fn long(bytes: &[u8], first: usize, negative: bool) -> Option<Plain> {
+    let (mut mantissa, mut end) = digits(bytes, first, 0);
+    let whole = end - first;
     let mut fraction = 0;
     if bytes[end] == b'.' {
         let point = end + 1;
@@ -154,6 +184,8 @@ pub fn plain(bytes: &[u8], at: usize) -> Option<Plain> {
     }
     (bytes[end] | 0x20 != b'e').then_some(Plain { mantissa, negative, whole, fraction, end })
 }
+
+const POWER: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 #[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
@@ -206,7 +238,35 @@ pub fn nearest_double(token: &[u8]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::PAD;
     use super::*;
+
+    #[test]
+    fn plain_numbers_are_their_digits_however_many() {
+        let digits = "9876543210123456789";
+        for whole in 1..=18 {
+            for fraction in 0..=(18 - whole) {
+                for (sign, after) in [("", ","), ("-", "}"), ("", "e5"), ("", "E"), ("-", " "), ("", "x")] {
+                    let point = if fraction > 0 { "." } else { "" };
+                    let number = format!("{sign}{}{point}{}", &digits[..whole], &digits[whole..whole + fraction]);
+                    let mut bytes = format!("{number}{after}").into_bytes();
+                    bytes.resize(bytes.len() + PAD, 0);
+                    let read = plain(&bytes, 0);
+                    assert_eq!(read.is_none(), after.starts_with(['e', 'E']), "{number}{after}");
+                    if let Some(read) = read {
+                        assert_eq!(read.mantissa.to_string(), digits[..whole + fraction], "{number}");
+                        assert_eq!((read.whole, read.fraction, read.end), (whole, fraction, number.len()), "{number}");
+                        assert_eq!(read.negative, sign == "-", "{number}");
+                    }
+                }
+            }
+        }
+        for wrong in ["", "-", ".5", "5.", "5.x", "01", "-01", "00", "123456789012345.", "12345678901234.", "1234567890123."] {
+            let mut bytes = wrong.as_bytes().to_vec();
+            bytes.resize(bytes.len() + PAD, 0);
+            assert!(plain(&bytes, 0).is_none(), "{wrong}");
+        }
+    }
 
     fn exact(text: &str) -> Exact {
         Exact::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text}"))

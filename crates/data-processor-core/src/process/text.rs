@@ -1,6 +1,9 @@
 //! Byte-level primitives of JSON. A buffer carries [`PAD`] readable bytes after the place that is looked at, so loads of fixed
 //! width are plain slices; what lies there is never believed.
 
+#[cfg(target_arch = "x86_64")]
+use super::wide;
+
 /// Readable bytes a buffer must hold after the end of the text that is scanned.
 pub const PAD: usize = 64;
 
@@ -21,7 +24,7 @@ pub fn u128_at(bytes: &[u8], at: usize) -> u128 {
 pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     loop {
-        let stops = stops_of_sixteen(bytes[at..at + 16].try_into().unwrap());
+        let stops = wide::string_stops(wide::lane(bytes, at));
         if stops != 0 {
             return at + stops.trailing_zeros() as usize;
         }
@@ -33,21 +36,6 @@ pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
             at += 1;
         }
         at
-    }
-}
-
-/// One bit per byte that is a quote, a backslash or a control byte.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn stops_of_sixteen(chunk: [u8; 16]) -> u32 {
-    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
-    let chunk: __m128i = bytemuck::cast(chunk);
-    // SAFETY: SSE2 belongs to every x86-64 processor, and these instructions touch registers only.
-    unsafe {
-        let quote = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'"' as i8));
-        let backslash = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\\' as i8));
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1f)), chunk);
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
     }
 }
 

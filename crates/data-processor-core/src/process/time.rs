@@ -4,7 +4,8 @@ use chrono::{DateTime, LocalResult, NaiveDate, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 
 use super::number::Exact;
-use super::text::u128_at;
+use super::text::u64_at;
+use super::wide::{first_digits, lane, other_than_digits};
 
 /// Microseconds of a day.
 pub const DAY_US: i64 = 86_400_000_000;
@@ -93,16 +94,16 @@ fn two(bytes: &[u8], at: usize) -> Option<i64> {
     (tens < 10 && ones < 10).then_some(i64::from(tens) * 10 + i64::from(ones))
 }
 
-/// Days since 1970 of the `YYYY-MM-DD` at `at`, years 0001 to 9999. Reads ten bytes.
-fn day_at(bytes: &[u8], at: usize) -> Option<i64> {
+/// Year 0001 to 9999, month and its last day of the `YYYY-MM-` at `at`.
+fn month_at(bytes: &[u8], at: usize) -> Option<(i64, i64, i64)> {
     let year = two(bytes, at)? * 100 + two(bytes, at + 2)?;
-    let (month, day) = (two(bytes, at + 5)?, two(bytes, at + 8)?);
+    let month = two(bytes, at + 5)?;
     if bytes[at + 4] != b'-' || bytes[at + 7] != b'-' || year == 0 || !(1..=12).contains(&month) {
         return None;
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize - 1];
-    (1..=last).contains(&day).then(|| days_from_civil(year, month, day))
+    Some((year, month, last))
 }
 
 /// Days since 1970 of a text that is exactly `YYYY-MM-DD`. The buffer is padded.
@@ -110,7 +111,7 @@ pub fn date(bytes: &[u8], start: usize, end: usize) -> Option<i32> {
     if end - start != 10 {
         return None;
     }
-    day_at(bytes, start).map(|day| day as i32)
+    DayMemo::default().day(bytes, start).map(|day| day as i32)
 }
 
 /// Minutes east of UTC of `±hh:mm`.
@@ -127,17 +128,41 @@ fn offset_minutes(bytes: &[u8]) -> Option<i64> {
     (hours < 24 && minutes < 60).then_some(east * (hours * 60 + minutes))
 }
 
-/// The last date read: neighbours mostly share it.
+/// The last month read: neighbours mostly share it.
 #[derive(Clone, Copy, Debug)]
 pub struct DayMemo {
-    text: u128,
-    day: i64,
+    /// `YYYY-MM-`.
+    text: u64,
+    /// Days from 1970 to the day before its first.
+    before: i64,
+    /// Its last day.
+    last: i64,
 }
 
 impl Default for DayMemo {
-    /// Matches no text: ten bytes never fill the sixteen.
+    /// Matches no month: none is spelled so.
     fn default() -> Self {
-        DayMemo { text: u128::MAX, day: 0 }
+        DayMemo { text: u64::MAX, before: 0, last: 0 }
+    }
+}
+
+impl DayMemo {
+    /// Days since 1970 of the `YYYY-MM-DD` at `at`.
+    #[inline(always)]
+    fn day(&mut self, bytes: &[u8], at: usize) -> Option<i64> {
+        let text = u64_at(bytes, at);
+        if text != self.text {
+            self.turn_to(bytes, at)?;
+        }
+        let day = two(bytes, at + 8)?;
+        (day != 0 && day <= self.last).then_some(self.before + day)
+    }
+
+    #[inline(never)]
+    fn turn_to(&mut self, bytes: &[u8], at: usize) -> Option<()> {
+        let (year, month, last) = month_at(bytes, at)?;
+        *self = DayMemo { text: u64_at(bytes, at), before: days_from_civil(year, month, 1) - 1, last };
+        Some(())
     }
 }
 
@@ -149,13 +174,12 @@ pub fn timestamp(bytes: &[u8], start: usize, end: usize, zone: Option<Zone>, mem
     if end < start + 19 {
         return Err(TimeFault::Invalid);
     }
-    let text = u128_at(bytes, start) << 48; // its first ten bytes
-    if text != memo.text {
-        let day = day_at(bytes, start).ok_or(TimeFault::Invalid)?;
-        *memo = DayMemo { text, day };
+    let day = memo.day(bytes, start).ok_or(TimeFault::Invalid)?;
+    if let Some(us) = utc_clock(bytes, start + 10, end) {
+        return Ok(day * DAY_US + us);
     }
     let clock = clock(bytes, start + 10, end).ok_or(TimeFault::Invalid)?;
-    let local = memo.day * DAY_US + clock.second_us;
+    let local = day * DAY_US + clock.second_us;
     let utc = match clock.offset {
         Some(minutes) => local - minutes * 60_000_000,
         None => zone.ok_or(TimeFault::NoZone)?.instant(local).ok_or(TimeFault::Invalid)?,
@@ -167,6 +191,39 @@ pub fn timestamp(bytes: &[u8], start: usize, end: usize, zone: Option<Zone>, mem
     let utc = utc + if clock.leap { 1_000_000 } else { 0 } + clock.fraction_us;
     if (FIRST_US..=LAST_US).contains(&utc) { Ok(utc) } else { Err(TimeFault::Invalid) }
 }
+
+/// µs of the day of the text in `at..end` if it is `Thh:mm:ssZ`, in most cases with a fraction; None: [`clock`] knows.
+#[inline(always)]
+fn utc_clock(bytes: &[u8], at: usize, end: usize) -> Option<i64> {
+    let text: &[u8; 36] = bytes[at..at + 36].try_into().unwrap();
+    let clock = u64_at(text, 1); // hh:mm:ss
+    const COLONS: u64 = 0x0000_ff00_00ff_0000;
+    let digits = clock ^ 0x3030_3a30_303a_3030;
+    // A digit's byte is 0 to 9 now, a colon's 0; whatever is more reaches the top bit, or had it.
+    if digits & COLONS != 0 || (digits.wrapping_add(0x7676_0076_7600_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = digits * 10 + (digits >> 8); // each pair's number in its first byte
+    let [hour, minute, second] = [0, 24, 48].map(|shift| (pairs >> shift & 0xff) as i64);
+    if !matches!(text[0], b'T' | b't' | b' ') || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let mut us = ((hour * 60 + minute) * 60 + second) * 1_000_000;
+    let mut rest = 9;
+    if text[9] == b'.' {
+        let count = other_than_digits(lane(text, 10)).trailing_zeros() as usize;
+        if !(1..=9).contains(&count) {
+            return None;
+        }
+        let kept = count.min(6);
+        us += (first_digits(u64_at(text, 10), kept) * SCALE[kept]) as i64;
+        rest = 10 + count;
+    }
+    (text[rest] | 0x20 == b'z' && at + rest + 1 == end).then_some(us)
+}
+
+/// µs of the last of so many digits of a second.
+const SCALE: [u64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 /// The clock part of a time: whole seconds of the day, the fraction, the offset in minutes. Second 60 is kept as 59 and a mark.
 struct Clock {

@@ -1,0 +1,295 @@
+//! Eight, sixteen and thirty-two bytes at once. On x86-64 by SSE2, elsewhere byte by byte with the same results.
+//!
+//! The only `unsafe` here is calling SSE2 instructions: they belong to every x86-64 processor and work on registers only, every
+//! load is that of a Rust array.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m128i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16,
+    _mm_set1_epi8, _mm_set1_epi16, _mm_setzero_si128, _mm_slli_epi16, _mm_srli_epi16, _mm_sub_epi8, _mm_xor_si128,
+};
+
+use super::text::u64_at;
+
+/// Sixteen bytes of a text.
+pub type Lane = [u8; 16];
+
+/// The lane at `at`.
+#[inline(always)]
+pub fn lane(bytes: &[u8], at: usize) -> Lane {
+    bytes[at..at + 16].try_into().unwrap()
+}
+
+/// Bit `n` is set where `test` holds for byte `n`.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn bits(lane: Lane, test: impl Fn(u8) -> bool) -> u32 {
+    lane.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(test(*byte)))
+}
+
+/// A spelling to be found at a place: at most 32 bytes, and which of them count.
+#[derive(Debug, Clone, Copy)]
+pub struct Spelling {
+    bytes: [Lane; 2],
+    mask: [Lane; 2],
+}
+
+impl Spelling {
+    /// Bytes of the longest spelling.
+    pub const LONGEST: usize = 32;
+
+    /// A spelling of at most [`Spelling::LONGEST`] bytes; longer ones are cut.
+    pub fn new(text: &[u8]) -> Spelling {
+        let (mut bytes, mut mask) = ([[0; 16]; 2], [[0; 16]; 2]);
+        for (at, byte) in text.iter().take(Self::LONGEST).enumerate() {
+            (bytes[at / 16][at % 16], mask[at / 16][at % 16]) = (*byte, 0xff);
+        }
+        Spelling { bytes, mask }
+    }
+
+    /// Whether it stands at `at`; the buffer holds 32 bytes from there.
+    #[inline(always)]
+    pub fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
+        let text: &[u8; 32] = bytes[at..at + 32].try_into().unwrap();
+        self.is_start_of(text)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn is_start_of(&self, text: &[u8; 32]) -> bool {
+        let load = |lane: Lane| -> __m128i { bytemuck::cast(lane) };
+        // SAFETY: SSE2 is always there, registers only.
+        unsafe {
+            let differs = |half: usize| {
+                _mm_and_si128(_mm_xor_si128(load(lane(text, half * 16)), load(self.bytes[half])), load(self.mask[half]))
+            };
+            let same = _mm_cmpeq_epi8(_mm_or_si128(differs(0), differs(1)), _mm_setzero_si128());
+            _mm_movemask_epi8(same) == 0xffff
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    #[inline(always)]
+    fn is_start_of(&self, text: &[u8; 32]) -> bool {
+        let differs = |half: usize| {
+            let word = |lane: Lane| u128::from_le_bytes(lane);
+            (word(lane(text, half * 16)) ^ word(self.bytes[half])) & word(self.mask[half])
+        };
+        differs(0) | differs(1) == 0
+    }
+}
+
+/// One bit per byte that is a quote, a backslash or a control byte.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn string_stops(lane: Lane) -> u32 {
+    let chunk: __m128i = bytemuck::cast(lane);
+    // SAFETY: SSE2 is always there, registers only.
+    unsafe {
+        let quote = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1f)), chunk);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
+    }
+}
+
+/// One bit per byte that is no digit.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn other_than_digits(lane: Lane) -> u32 {
+    // SAFETY: SSE2 is always there, registers only.
+    unsafe {
+        let value = _mm_sub_epi8(bytemuck::cast(lane), _mm_set1_epi8(b'0' as i8));
+        !_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(9)), value)) as u32 & 0xffff
+    }
+}
+
+/// One bit per byte that is no digit.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn other_than_digits(lane: Lane) -> u32 {
+    bits(lane, |byte| !byte.is_ascii_digit())
+}
+
+/// One bit per full stop.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn stops(lane: Lane) -> u32 {
+    // SAFETY: SSE2 is always there, registers only.
+    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(bytemuck::cast(lane), _mm_set1_epi8(b'.' as i8))) as u32 }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn stops(lane: Lane) -> u32 {
+    bits(lane, |byte| byte == b'.')
+}
+
+/// The number that the first `count` (1 to 8) digits of a little-endian word spell.
+#[inline(always)]
+pub fn first_digits(word: u64, count: usize) -> u64 {
+    // Shifted so that the last digit is the top byte; what comes in below counts as leading zeros.
+    let digits = (word << (64 - 8 * count)) & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff
+}
+
+/// Four decimal numbers 0 to 255 without leading zeros, with stops between them.
+#[inline]
+pub fn is_ipv4(text: &[u8]) -> bool {
+    let length = text.len();
+    if !(8..=15).contains(&length) {
+        return length == 7 && super::format::is_ipv4(std::str::from_utf8(text).unwrap_or_default());
+    }
+    // The last eight bytes overlap the first eight; where they do, they agree.
+    let whole = u128::from(u64_at(text, 0)) | u128::from(u64_at(text, length - 8)) << (8 * (length - 8));
+    let lane = whole.to_le_bytes();
+    let all = (1u32 << length) - 1;
+    let mut points = stops(lane) & all;
+    if (other_than_digits(lane) & all) != points {
+        return false;
+    }
+    let (mut start, mut good) = (0, true);
+    for _ in 0..3 {
+        let point = points.trailing_zeros() as usize; // 32 when there is none: no such number
+        good &= points != 0 && is_byte(whole, start, point.wrapping_sub(start));
+        (start, points) = (point + 1, points & points.wrapping_sub(1));
+    }
+    good && points == 0 && is_byte(whole, start, length.wrapping_sub(start))
+}
+
+/// Whether the digits in `start..start + count` are 0 to 255 without a leading zero.
+#[inline(always)]
+fn is_byte(text: u128, start: usize, count: usize) -> bool {
+    if !(1..=3).contains(&count) {
+        return false;
+    }
+    let digits = (text >> (8 * start)) as u64;
+    first_digits(digits, count) <= 255 && (count == 1 || digits & 0xff != u64::from(b'0'))
+}
+
+/// The sixteen bytes that 32 hexadecimal digits of any case spell; None where one is none.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn bytes_of_hex(digits: [Lane; 2]) -> Option<Lane> {
+    // SAFETY: SSE2 is always there, registers only.
+    unsafe {
+        let halves = digits.map(|half| {
+            let text: __m128i = bytemuck::cast(half);
+            let within = |value: __m128i, most: i8| _mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(most)), value);
+            let number = _mm_sub_epi8(text, _mm_set1_epi8(b'0' as i8));
+            let letter = _mm_sub_epi8(_mm_or_si128(text, _mm_set1_epi8(0x20)), _mm_set1_epi8(b'a' as i8));
+            let (is_number, is_letter) = (within(number, 9), within(letter, 5));
+            let value =
+                _mm_or_si128(_mm_and_si128(is_number, number), _mm_and_si128(is_letter, _mm_add_epi8(letter, _mm_set1_epi8(10))));
+            // In each pair the first digit is the low byte: it moves up four bits, the second comes down eight.
+            let pairs = _mm_and_si128(_mm_or_si128(_mm_slli_epi16(value, 4), _mm_srli_epi16(value, 8)), _mm_set1_epi16(0xff));
+            (pairs, _mm_or_si128(is_number, is_letter))
+        });
+        let good = _mm_movemask_epi8(_mm_and_si128(halves[0].1, halves[1].1)) == 0xffff;
+        good.then(|| bytemuck::cast(_mm_packus_epi16(halves[0].0, halves[1].0)))
+    }
+}
+
+/// The UUID of the 36 characters at `at` of a padded buffer (RFC 9562, any case).
+#[inline(always)]
+pub fn uuid(bytes: &[u8], at: usize) -> Option<u128> {
+    let text: &[u8; 40] = bytes[at..at + 40].try_into().unwrap();
+    if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
+        return None;
+    }
+    spelled_uuid(text)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn spelled_uuid(text: &[u8; 40]) -> Option<u128> {
+    // Without the four hyphens: 8, 4 + 4, 4 + 4 of the last twelve and their last eight.
+    let four = |at: usize| u64::from(u32::from_le_bytes(text[at..at + 4].try_into().unwrap()));
+    let words = [u64_at(text, 0), four(9) | four(14) << 32, four(19) | four(24) << 32, u64_at(text, 28)];
+    bytes_of_hex(bytemuck::cast(words)).map(u128::from_be_bytes)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn spelled_uuid(text: &[u8; 40]) -> Option<u128> {
+    super::format::uuid(text, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format;
+    use super::*;
+
+    /// Every byte at every place of a lane.
+    fn lanes() -> impl Iterator<Item = Lane> {
+        (0..=255u8).flat_map(|byte| {
+            (0..16).map(move |place| {
+                let mut lane = *b"0123456789012345";
+                lane[place] = byte;
+                lane
+            })
+        })
+    }
+
+    #[test]
+    fn every_byte_is_classed_as_byte_by_byte() {
+        for lane in lanes() {
+            assert_eq!(other_than_digits(lane), bits(lane, |byte| !byte.is_ascii_digit()));
+            assert_eq!(stops(lane), bits(lane, |byte| byte == b'.'));
+            #[cfg(target_arch = "x86_64")]
+            assert_eq!(string_stops(lane), bits(lane, |byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
+        }
+    }
+
+    #[test]
+    fn digits_are_their_number() {
+        for (text, count, number) in [
+            ("12345678", 8, 12_345_678),
+            ("1,345678", 1, 1),
+            ("00900000", 3, 9),
+            ("99999999", 8, 99_999_999),
+            ("42\"}\0\0\0\0", 2, 42),
+        ] {
+            assert_eq!(first_digits(u64_at(text.as_bytes(), 0), count), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_what_its_format_says_for_every_byte() {
+        let plain = *b"01934b6e-7c0A-7dEf-8123-456789abcdef\0\0\0\0";
+        for byte in 0..=255u8 {
+            for place in 0..36 {
+                let mut text = plain;
+                text[place] = byte;
+                assert_eq!(uuid(&text, 0), format::uuid(&text, 0), "{byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_what_its_format_says_for_every_byte() {
+        for plain in ["1.2.3.45", "127.0.0.1", "255.255.255.255", "10.20.30.4", "1.2.3.4", "0.0.0.0", "256.1.1.10", "1.2.3.4.5.6"]
+        {
+            for byte in 0..=127u8 {
+                for place in 0..plain.len() {
+                    let mut text = plain.as_bytes().to_vec();
+                    text[place] = byte;
+                    for text in [&text[..], &text[1..], &text[..text.len() - 1]] {
+                        assert_eq!(is_ipv4(text), format::is_ipv4(std::str::from_utf8(text).unwrap()), "{text:?}");
+                    }
+                }
+            }
+        }
+        assert!(!is_ipv4("1.2.3.é5".as_bytes()));
+    }
+
+    #[test]
+    fn a_spelling_stands_where_all_its_bytes_do() {
+        let text = b"\"properties\":{\"a\":1}, and then some more of it";
+        assert!(Spelling::new(b"\"properties\":").stands_at(text, 0));
+        assert!(!Spelling::new(b"\"properties\":").stands_at(text, 1));
+        assert!(Spelling::new(&text[..32]).stands_at(text, 0));
+        let mut other = *text;
+        other[31] ^= 1;
+        assert!(!Spelling::new(&text[..32]).stands_at(&other, 0));
+    }
+}
