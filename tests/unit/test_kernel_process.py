@@ -299,6 +299,6 @@ def test_an_event_100_000_levels_deep_is_one_dead_letter() -> None:
 
 @pytest.mark.parametrize("offered", [pa.array([{"value": b"x"}, None]), pa.array([1, 2])])
 def test_what_is_no_record_batch_is_refused_by_name(offered: pa.Array) -> None:
-    plan = Contract("events", "1.0.0", FIELDS, key=("/id",), event_time="/at").plan()
+    plan = Contract("events", "1.0.0", FIELDS, key=("/id",), event_time="/at").plan
     with pytest.raises((TypeError, ValueError), match="expected an Arrow record batch"):
         kernel.process(kernel.Plan(plan), offered)
