@@ -50,7 +50,7 @@ impl EmbeddedLogWriter {
         idempotency: Option<(String, Vec<u8>, Vec<u8>)>,
     ) -> PyResult<Facts<'py>> {
         let py = records.py();
-        let encoded = encode(records, Encoder::new(request, received_at_us, format))?;
+        let encoded = encode(records, request, received_at_us, format)?;
         let appended = py.detach(|| self.0.append(encoded, idempotency.map(key)));
         appended.map(|appended| facts(py, appended)).map_err(|error| to_python(py, error))
     }
@@ -66,7 +66,7 @@ impl EmbeddedLogWriter {
         idempotency: Option<(String, Vec<u8>, Vec<u8>)>,
     ) -> PyResult<u64> {
         let py = records.py();
-        let encoded = encode(records, Encoder::new(request, received_at_us, format))?;
+        let encoded = encode(records, request, received_at_us, format)?;
         py.detach(|| self.0.submit(encoded, idempotency.map(key))).map_err(|error| to_python(py, error))
     }
 
@@ -108,17 +108,13 @@ fn facts(py: Python<'_>, appended: Appended) -> Facts<'_> {
     (first, last, spell_check(check), request, PyBytes::new(py, &receipt), repeated)
 }
 
-/// Lays records out for the log: an admitted body (GIL released), or tuples of value, key and line.
-fn encode(records: &Bound<'_, PyAny>, mut encoder: Encoder) -> PyResult<Encoded> {
+/// Lays records out for the log: an admitted body, which is not copied, or tuples of value, key and line.
+fn encode(records: &Bound<'_, PyAny>, request: i64, received_at_us: i64, format: &str) -> PyResult<Encoded> {
     if let Ok(admission) = records.cast::<Admission>() {
-        let admitted = &admission.get().0;
-        return Ok(records.py().detach(|| {
-            for index in 0..admitted.len() {
-                encoder.push(RecordRef { value: Some(admitted.record(index)), key: None, line: admitted.line(index) });
-            }
-            encoder.finish()
-        }));
+        let data_processor_core::process::admit::Admission { body, ranges, lines, .. } = &admission.get().0;
+        return Ok(Encoded::of_body(request, received_at_us, format, body, ranges, lines.as_deref()));
     }
+    let mut encoder = Encoder::new(request, received_at_us, format);
     for record in records.try_iter()? {
         let (value, key, line): (Option<Bound<'_, PyBytes>>, Option<Bound<'_, PyBytes>>, Option<u64>) = record?.extract()?;
         let (value, key) = (value.as_ref().map(|bytes| bytes.as_bytes()), key.as_ref().map(|bytes| bytes.as_bytes()));

@@ -14,6 +14,7 @@ mod retention;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod trickle;
 mod writer;
 
 pub use codec::{Encoded, Encoder, RecordRef};

@@ -222,7 +222,7 @@ impl Reader {
             }
             end = Some(place.first + place.n - 1);
             let body = row.get_ref(3).and_then(|body| Ok(body.as_blob()?)).map_err(reading)?;
-            if codec::row_checksum(place.first, place.n, body) != place.checksum {
+            if codec::row_checksum(place.first, place.n, &[body]) != place.checksum {
                 return Err(fault::checksum(&segment.path, place.first, "the checksum differs"));
             }
             take_row(&place, body, rows, want)
@@ -303,17 +303,21 @@ impl Place {
 /// Adds a row's records from `want.next` on; None when the row holds something else than it says.
 fn take_row(place: &Place, body: &[u8], rows: &mut RawRows, want: &mut Want) -> Option<()> {
     let mut offset = place.first;
+    let mut last = None;
     for run in codec::runs(body) {
         let run = run?;
         for record in run.records() {
-            let (record, bytes) = record?;
+            let record = record?;
             if offset == want.next && rows.len() < want.limit {
                 rows.push(offset, &run, record);
-                rows.check = codec::record_check(offset, run.request, run.received_at_us, bytes);
+                last = Some((offset, run, record));
                 want.next += 1;
             }
             offset += 1;
         }
+    }
+    if let Some((offset, run, record)) = last {
+        rows.check = codec::record_check(offset, run.request, run.received_at_us, record);
     }
     (offset == place.first + place.n).then_some(())
 }

@@ -7,17 +7,21 @@ use crossbeam_channel::Receiver;
 
 use super::directory::{Directory, base_of};
 use super::fault;
-use super::segment::{Opening, checkpoint, shm_of, wal_of};
+use super::segment::{Checkpoint, Opening, Segment, checkpoint, shm_of, wal_of};
 use crate::error::Result;
 
 /// Moves the write-ahead logs of sealed segments into their files, whenever one was sealed, until the writer ends.
 ///
+/// A segment comes with the connection that wrote it: another one would read all of the log first, to find out what is in it.
 /// What a reader stands in the way of is tried again the next time: the log is whole either way.
-pub(crate) fn checkpoint_sealed(directory: &Directory, sealed: &Receiver<()>) {
-    while sealed.recv().is_ok() {
-        let Ok(bases) = directory.bases() else { continue };
-        for &base in bases.iter().rev().skip(1) {
-            let _ = checkpoint(directory, base);
+pub(crate) fn checkpoint_sealed(directory: &Directory, sealed: &Receiver<Option<Segment>>) {
+    let mut left = false;
+    while let Ok(segment) = sealed.recv() {
+        left |=
+            segment.is_none_or(|segment| !segment.checkpoint(Checkpoint::Sealed { urgent: !sealed.is_empty() }).unwrap_or(false));
+        if left && sealed.is_empty() {
+            let Ok(bases) = directory.bases() else { continue };
+            left = bases.iter().rev().skip(1).fold(false, |left, &base| !matches!(checkpoint(directory, base), Ok(true)) || left);
         }
     }
 }

@@ -4,16 +4,20 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::blob::ZeroBlob;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::directory::{Directory, Inode, inode};
 use super::fault::{self, Doing};
+use super::trickle;
 use crate::error::Result;
 
 /// Large blobs want large pages: half the CPU of 4 KiB pages.
 const PAGE_BYTES: u64 = 32_768;
+/// From here on a row is written in place.
+const BLOB_BYTES: usize = 64 * 1024;
 /// One for the schema and one for each table.
 const EMPTY_PAGES: i64 = 4;
 /// Others hold a segment's locks only while they recover it after a crash.
@@ -31,6 +35,15 @@ pub(crate) struct Segment {
     pub base: i64,
     pub path: PathBuf,
     inode: Inode,
+}
+
+/// What is known of a segment's write-ahead log.
+#[derive(Clone, Copy)]
+pub(crate) enum Checkpoint {
+    /// Nothing: it may be from before a crash.
+    Found,
+    /// This connection sealed the segment. `urgent`: others wait for their turn.
+    Sealed { urgent: bool },
 }
 
 /// Why a segment could not be opened.
@@ -89,6 +102,51 @@ impl Segment {
         ))
     }
 
+    /// Moves its write-ahead log into its file. False while it is live, gone or a reader is in the way.
+    ///
+    /// Of one that this connection sealed the log is durable, and the file need not be so at once: it goes to the disk bit by bit, so
+    /// that nobody's append waits for all of it. Whoever cuts the log off has made the file durable first, whoever wrote it.
+    pub fn checkpoint(&self, how: Checkpoint) -> rusqlite::Result<bool> {
+        self.connection.busy_timeout(Duration::from_millis(100))?;
+        if !self.in_place() || sealed_at(&self.connection)?.is_none() {
+            return Ok(false);
+        }
+        let checkpoint = |mode: &str| -> rusqlite::Result<i64> {
+            self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))
+        };
+        if let Checkpoint::Sealed { urgent } = how {
+            self.connection.execute_batch("PRAGMA synchronous=OFF")?;
+            let moved = checkpoint("PASSIVE");
+            self.connection.execute_batch("PRAGMA synchronous=FULL")?;
+            moved?;
+            trickle::write_back(&self.path, urgent);
+            trickle::forget(&wal_of(&self.path));
+        } else {
+            checkpoint("PASSIVE")?;
+        }
+        self.sync()?;
+        Ok(checkpoint("TRUNCATE")? == 0)
+    }
+
+    /// Makes its file durable through SQLite's own descriptor: closing another one would drop the locks of all connections.
+    fn sync(&self) -> rusqlite::Result<()> {
+        use rusqlite::ffi;
+        let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+        let place = (&raw mut file).cast();
+        // SAFETY: the connection is open as long as `self` lives; this call stores its file's address at `place`.
+        let found = unsafe {
+            ffi::sqlite3_file_control(self.connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, place)
+        };
+        // SAFETY: the file and its methods live as long as the connection.
+        let sync = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()).and_then(|methods| methods.xSync) };
+        let code = match (found, sync) {
+            // SAFETY: the method of this very file.
+            (ffi::SQLITE_OK, Some(sync)) => unsafe { sync(file, ffi::SQLITE_SYNC_NORMAL) },
+            _ => ffi::SQLITE_IOERR_FSYNC,
+        };
+        if code == ffi::SQLITE_OK { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)) }
+    }
+
     /// Closes the segment for appends. The caller holds the lock.
     pub fn seal(&mut self) -> rusqlite::Result<i64> {
         let transaction = self.connection.transaction()?;
@@ -124,6 +182,29 @@ pub(crate) fn sealed_at(connection: &Connection) -> rusqlite::Result<Option<i64>
 pub(crate) fn end(connection: &Connection, base: i64) -> rusqlite::Result<i64> {
     let mut newest = connection.prepare_cached("SELECT first + n - 1 FROM batch ORDER BY first DESC LIMIT 1")?;
     Ok(newest.query_row([], |row| row.get(0)).optional()?.unwrap_or(base - 1))
+}
+
+/// Writes a row. What is large goes page by page from where it lies: bound as a value it would be copied twice more on its way.
+pub(crate) fn insert(
+    transaction: &Transaction<'_>,
+    first: i64,
+    n: i64,
+    checksum: u32,
+    pieces: &[&[u8]],
+    size: usize,
+) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached("INSERT INTO batch VALUES(?1, ?2, ?3, ?4)")?;
+    if size < BLOB_BYTES {
+        return insert.execute(params![first, n, checksum, pieces.concat()]).map(drop);
+    }
+    insert.execute(params![first, n, checksum, ZeroBlob(size as u64)])?;
+    let mut blob = transaction.blob_open("main", "batch", "body", first, false)?;
+    let mut at = 0;
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        blob.write_all_at(piece, at)?;
+        at += piece.len();
+    }
+    blob.close()
 }
 
 /// The remembered append of an idempotency key.
@@ -220,15 +301,7 @@ pub(crate) fn checkpoint(directory: &Directory, base: i64) -> std::result::Resul
         return Ok(true);
     }
     let segment = Segment::open(directory, base, Doing::Writing)?;
-    let moved = || -> rusqlite::Result<bool> {
-        segment.connection.busy_timeout(Duration::from_millis(100))?;
-        if sealed_at(&segment.connection)?.is_none() {
-            return Ok(false);
-        }
-        let busy: i64 = segment.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        Ok(busy == 0)
-    };
-    moved().map_err(|error| Opening::Failed(fault::sqlite(&error, &path, Doing::Reading)))
+    segment.checkpoint(Checkpoint::Found).map_err(|error| Opening::Failed(fault::sqlite(&error, &path, Doing::Reading)))
 }
 
 pub(crate) fn wal_of(path: &Path) -> PathBuf {

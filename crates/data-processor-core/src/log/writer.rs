@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::TransactionBehavior;
 
 use super::codec::{self, Encoded, ROW_BYTES, Run};
 use super::completion::Completions;
@@ -129,7 +129,7 @@ impl Writer {
         let shared = Arc::new(Shared { directory, options, queued: AtomicUsize::new(0), failure: OnceLock::new() });
         let (jobs, queue) = unbounded();
         let (sealed, to_checkpoint) = unbounded();
-        let _ = sealed.send(());
+        let _ = sealed.send(None);
         let appender = Appender { shared: shared.clone(), lock, acknowledged, live: None, queue, sealed };
         let checkpointer = shared.clone();
         let threads = vec![
@@ -200,7 +200,7 @@ impl Writer {
         if let Some(failure) = shared.failure.get() {
             return Err(failure.clone());
         }
-        if encoded.runs.iter().any(|run| run.bytes.len() > RECORD_BYTES) {
+        if encoded.runs.iter().any(|run| run.size() > RECORD_BYTES) {
             return Err(fault::too_large(&shared.directory.path, RECORD_BYTES));
         }
         let (size, limit) = (encoded.size(), shared.options.queue_bytes);
@@ -243,7 +243,7 @@ struct Appender {
     acknowledged: File,
     live: Option<Segment>,
     queue: Receiver<Job>,
-    sealed: Sender<()>,
+    sealed: Sender<Option<Segment>>,
 }
 
 impl Appender {
@@ -314,7 +314,7 @@ impl Appender {
         let Some(mut live) = self.live.take() else { return };
         let rolled = self.lock.acquire(&self.shared.directory).and_then(|_locked| roll(&self.shared.directory, &mut live));
         match rolled {
-            Ok(()) => drop(self.sealed.send(())),
+            Ok(()) => drop(self.sealed.send(Some(live))),
             // A roll that did not fit on the disk is tried again after the next group.
             Err(error) if fault::is_final(&error) => drop(self.shared.failure.set(error)),
             Err(_) => {}
@@ -387,7 +387,8 @@ fn write_group(live: &mut Segment, group: &[Job]) -> rusqlite::Result<Option<(Ve
         return Ok(None);
     }
     let mut outcomes = Vec::with_capacity(group.len());
-    let mut rows = RowWriter { transaction: &transaction, first: segment::end(&transaction, base)? + 1, n: 0, body: Vec::new() };
+    let mut rows =
+        RowWriter { transaction: &transaction, first: segment::end(&transaction, base)? + 1, n: 0, size: 0, pieces: Vec::new() };
     for job in group {
         outcomes.push(write_job(&mut rows, job)?);
     }
@@ -397,7 +398,7 @@ fn write_group(live: &mut Segment, group: &[Job]) -> rusqlite::Result<Option<(Ve
     Ok(Some((outcomes, end)))
 }
 
-fn write_job(rows: &mut RowWriter<'_>, job: &Job) -> rusqlite::Result<Outcome> {
+fn write_job<'t>(rows: &mut RowWriter<'t>, job: &'t Job) -> rusqlite::Result<Outcome> {
     let encoded = &job.encoded;
     if let Some(asked) = &job.idempotency
         && let Some(known) = segment::recall(rows.transaction, &asked.key, encoded.received_at_us.saturating_sub(DAY_US))?
@@ -409,7 +410,7 @@ fn write_job(rows: &mut RowWriter<'_>, job: &Job) -> rusqlite::Result<Outcome> {
         rows.push(run)?;
     }
     let last = rows.next() - 1;
-    let tail = encoded.runs.last().map_or(&[][..], Run::last_record);
+    let tail = encoded.runs.last().map(Run::last_record).unwrap_or_default();
     let check = codec::record_check(last, encoded.request, encoded.received_at_us, tail);
     let (body, receipt) = job.idempotency.as_ref().map_or_else(Default::default, |key| (key.body.clone(), key.receipt.clone()));
     let facts = Remembered { body, receipt, request: encoded.request, first, last, check };
@@ -430,27 +431,27 @@ fn mismatch(key: &str) -> Error {
         .text("key", key)
 }
 
-/// Collects runs into rows: the small requests of a group share one.
+/// Collects runs into rows: the small requests of a group share one. The runs are written from where they lie.
 struct RowWriter<'t> {
     transaction: &'t rusqlite::Transaction<'t>,
     first: i64,
     n: i64,
-    body: Vec<u8>,
+    size: usize,
+    pieces: Vec<&'t [u8]>,
 }
 
-impl RowWriter<'_> {
+impl<'t> RowWriter<'t> {
     fn next(&self) -> i64 {
         self.first + self.n
     }
 
-    fn push(&mut self, run: &Run) -> rusqlite::Result<()> {
-        if self.n > 0 && self.body.len() + run.bytes.len() > ROW_BYTES {
+    fn push(&mut self, run: &'t Run) -> rusqlite::Result<()> {
+        if self.n > 0 && self.size + run.size() > ROW_BYTES {
             self.flush()?;
         }
-        if run.bytes.len() > ROW_BYTES / 2 && self.n == 0 {
-            return self.insert(i64::from(run.n), &run.bytes);
-        }
-        self.body.extend_from_slice(&run.bytes);
+        self.pieces.push(&run.laid);
+        self.pieces.push(&run.body);
+        self.size += run.size();
         self.n += i64::from(run.n);
         Ok(())
     }
@@ -459,16 +460,11 @@ impl RowWriter<'_> {
         if self.n == 0 {
             return Ok(());
         }
-        let body = std::mem::take(&mut self.body);
-        let n = std::mem::take(&mut self.n);
-        self.insert(n, &body)
-    }
-
-    fn insert(&mut self, n: i64, body: &[u8]) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO batch VALUES(?1, ?2, ?3, ?4)";
-        let checksum = codec::row_checksum(self.first, n, body);
-        self.transaction.prepare_cached(sql)?.execute(params![self.first, n, checksum, body])?;
-        self.first += n;
+        let checksum = codec::row_checksum(self.first, self.n, &self.pieces);
+        segment::insert(self.transaction, self.first, self.n, checksum, &self.pieces, self.size)?;
+        self.first += std::mem::take(&mut self.n);
+        self.size = 0;
+        self.pieces.clear();
         Ok(())
     }
 }
