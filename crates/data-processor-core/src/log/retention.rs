@@ -21,7 +21,7 @@ pub(crate) fn checkpoint_sealed(directory: &Directory, sealed: &Receiver<Option<
             segment.is_none_or(|segment| !segment.checkpoint(Checkpoint::Sealed { urgent: !sealed.is_empty() }).unwrap_or(false));
         if left && sealed.is_empty() {
             let Ok(bases) = directory.bases() else { continue };
-            left = bases.iter().rev().skip(1).fold(false, |left, &base| !matches!(checkpoint(directory, base), Ok(true)) || left);
+            left = bases.iter().rev().skip(1).filter(|&&base| !matches!(checkpoint(directory, base), Ok(true))).count() > 0;
         }
     }
 }
