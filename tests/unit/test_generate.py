@@ -129,7 +129,7 @@ def test_texts_are_made_from_patterns(pattern: str) -> None:
 
 
 def test_every_violation_code_can_be_made() -> None:
-    """From a contract that has every rule; `record.null` cannot be sent."""
+    """From a contract that has every rule; `record.null` cannot be sent, and events are JSON: no other format's own codes."""
     codes = set(_made(_everything())) | set(_made(_everything(max_bytes=2_000, max_members=100)))
     listed = (ROOT / "docs" / "reference" / "verdicts.md").read_text().split("## Values")[0]
     named = {
@@ -140,6 +140,7 @@ def test_every_violation_code_can_be_made() -> None:
         if "." in word or word[0] == "_"
     }
     expected = {f"format.invalid{word}" if word.startswith("_") else word for word in named} - {"record.null"}
+    expected = {code for code in expected if code.split(".")[0] not in ("csv", "avro", "parquet")}
     assert codes == expected
 
 
