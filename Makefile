@@ -77,6 +77,10 @@ up: build ## Run the shop of this repository: API, processing, maintenance
 chaos: build ## Kill everything, again and again, and count (slow)
 	FRAZIL_CHAOS=1 $(BIN)/pytest -q -s tests/faults/test_kill_processor.py tests/faults/test_kill_everything.py --timeout 3600
 
+.PHONY: fuzz
+fuzz: ## Coverage-guided fuzzing of every parser, a minute each (SECONDS_EACH=600 for longer)
+	fuzz/run.sh
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(VENV) .venv-* target .demo .pytest_cache .mypy_cache .ruff_cache

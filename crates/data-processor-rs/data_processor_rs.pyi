@@ -13,6 +13,8 @@ __all__ = [
     "EmbeddedLogWriter",
     "Event",
     "Events",
+    "FileBatch",
+    "FileReader",
     "FormatError",
     "IdempotencyMismatch",
     "KernelError",
@@ -29,6 +31,9 @@ __all__ = [
     "TransformedEvent",
     "ValidationError",
     "admit",
+    "avro_schema_id",
+    "canonical",
+    "canonical_avro",
     "deduplicate",
     "equal_rows",
     "parse_csv",
@@ -195,12 +200,58 @@ Event = Events
 TransformedEvent = Rows
 Schema = Plan
 
+@final
+class FileBatch:
+    """Records of an Avro or Parquet file, judged: `__len__` counts good and refused ones."""
+    def __len__(self) -> int: ...
+    @property
+    def rows(self) -> Rows:
+        """The contract's columns, `event_date` and `event_hour` of the good records, in order."""
+    @property
+    def violations(self) -> list[ValidationError]:
+        """Every violation of the refused records; `index` is the record's number in its file, from 0."""
+    @property
+    def first(self) -> int:
+        """Number of the batch's first record in its file."""
+    @property
+    def refused(self) -> int: ...
+
+@final
+class FileReader:
+    """Iterates over an Avro object container or a Parquet file batch by batch. GIL released; memory bounded by the batch.
+
+    `received_at_us` is the time of records without one and bounds event times. Not shared between threads at once.
+
+    Raises:
+        BodyError: `body.invalid_avro`, `body.invalid_parquet`, `avro.bad_schema`, `avro.unknown_codec`, `body.too_large`; what came
+            before the damage was yielded.
+        FormatError: a format other than `avro` and `parquet`.
+    """
+    def __new__(cls, plan: Plan, file: bytes, *, format: str, received_at_us: int, batch_size: int = 65536) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> FileBatch: ...
+
+def canonical(plan: Plan, file: bytes, *, format: str) -> list[bytes]:
+    """The records of an Avro or Parquet file as canonical JSON under a contract, in order: what the log holds of them.
+
+    Raises:
+        BodyError, FormatError: as `FileReader`.
+    """
+
+def canonical_avro(plan: Plan, value: bytes, schema: bytes, *, framed: bool = True) -> bytes:
+    """One Avro value, behind a registry's frame (zero, schema's number, 4 bytes) or bare, as canonical JSON.
+
+    `schema` is the writer's, as JSON: look it up by `avro_schema_id(value)`. Raises BodyError: `body.invalid_avro`, `avro.bad_schema`.
+    """
+
+def avro_schema_id(value: bytes) -> int | None:
+    """Number of a framed value's schema in its registry; None for a value without that frame."""
+
 def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json", dialect: CsvDialect | None = None) -> Events:
     """Parse a body of a named format: `json`, `ndjson` or `csv`. Raises as `admit`."""
 
 def parse_csv(data: bytes, plan: Plan | None = None, *, dialect: CsvDialect | None = None) -> Events:
     """Parse rows of cells: columns by name (`properties.price` is `price` in `properties`), values typed by the contract."""
-
 def parse_json(data: bytes, plan: Plan | None = None) -> Events: ...
 def validate_schema(events: Events, plan: Plan | None = None) -> list[ValidationError]:
     """Every violation of every record, in order of records."""

@@ -280,6 +280,17 @@ pub(crate) fn runs(mut body: &[u8]) -> impl Iterator<Item = Option<RunRef<'_>>> 
     })
 }
 
+/// The records of a row's body; None where the bytes make no sense.
+pub fn records_of(body: &[u8]) -> Option<Vec<RecordRef<'_>>> {
+    let mut records = Vec::new();
+    for run in runs(body) {
+        for record in run?.records() {
+            records.push(record?.0);
+        }
+    }
+    Some(records)
+}
+
 fn take_run<'a>(body: &mut &'a [u8]) -> Option<RunRef<'a>> {
     let bytes = take_u32(body)? as usize;
     let mut run = take(body, bytes)?;

@@ -17,7 +17,7 @@ mod tests;
 mod trickle;
 mod writer;
 
-pub use codec::{Encoded, Encoder, RecordRef};
+pub use codec::{Encoded, Encoder, RecordRef, records_of};
 pub use reader::{Reader, SegmentFacts};
 pub use writer::{Appended, Idempotency, Options, Writer};
 

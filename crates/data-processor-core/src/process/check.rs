@@ -9,25 +9,32 @@ use crate::contract::{Kind, Plan, TextRule};
 
 /// Marks the rows of typed columns that break, or may break, a rule of the plan. On a bound of a double the record's text decides.
 pub fn doubtful(plan: &Plan, columns: &[ArrayRef], rows: usize) -> Vec<bool> {
+    marked(plan, columns, rows, false)
+}
+
+/// The same, and a double's text is the shortest that names it (`shortest`): then on a closed bound the double decides.
+pub fn marked(plan: &Plan, columns: &[ArrayRef], rows: usize, shortest: bool) -> Vec<bool> {
     let mut marks = vec![false; rows];
     for (field, column) in plan.record().fields.iter().zip(columns) {
-        mark(plan, field.kind, column, &mut marks);
+        mark(plan, field.kind, column, &mut marks, shortest);
     }
     marks
 }
 
-fn mark(plan: &Plan, kind: Kind, column: &ArrayRef, marks: &mut [bool]) {
+fn mark(plan: &Plan, kind: Kind, column: &ArrayRef, marks: &mut [bool], shortest: bool) {
     match kind {
         Kind::Text(leaf) if !plan.texts[leaf].is_free() => mark_text(&plan.texts[leaf], column, marks),
         Kind::Integer(leaf) => mark_values::<Int64Type>(column, marks, |value| plan.integers[leaf].admits(value)),
-        Kind::Number(leaf) => mark_values::<Float64Type>(column, marks, |value| plan.numbers[leaf].surely_admits(value, false)),
+        Kind::Number(leaf) => {
+            mark_values::<Float64Type>(column, marks, |value| plan.numbers[leaf].surely_admits(value, shortest))
+        }
         Kind::Decimal(leaf) => mark_values::<Decimal128Type>(column, marks, |value| plan.decimals[leaf].admits(value)),
         Kind::Object(number) => {
             for (field, child) in plan.nodes[number].fields.iter().zip(column.as_struct().columns()) {
-                mark(plan, field.kind, child, marks);
+                mark(plan, field.kind, child, marks, shortest);
             }
         }
-        Kind::Array(number) => mark_lists(plan, number, column, marks),
+        Kind::Array(number) => mark_lists(plan, number, column, marks, shortest),
         _ => {} // a type is all these have
     }
 }
@@ -60,10 +67,10 @@ fn mark_text(rule: &TextRule, column: &ArrayRef, marks: &mut [bool]) {
     }
 }
 
-fn mark_lists(plan: &Plan, number: usize, column: &ArrayRef, marks: &mut [bool]) {
+fn mark_lists(plan: &Plan, number: usize, column: &ArrayRef, marks: &mut [bool], shortest: bool) {
     let (rule, column) = (&plan.arrays[number], column.as_list::<i32>());
     let mut items = vec![false; column.values().len()];
-    mark(plan, rule.item.kind, column.values(), &mut items);
+    mark(plan, rule.item.kind, column.values(), &mut items, shortest);
     for (row, mark) in marks.iter_mut().enumerate().filter(|(row, _)| column.is_valid(*row)) {
         let (start, end) = (column.value_offsets()[row] as usize, column.value_offsets()[row + 1] as usize);
         *mark |= !rule.admits(end - start) || items[start..end].contains(&true);

@@ -123,7 +123,7 @@ impl<'a> Judge<'a> {
 
     /// Accepts the pushed row if its event time is one it may have.
     #[inline(always)]
-    fn accept(&mut self, received_us: i64) -> Option<()> {
+    pub fn accept(&mut self, received_us: i64) -> Option<()> {
         let event_us = self.event_us();
         let bounds = &self.plan.event_time;
         if event_us.is_some_and(|event_us| !in_time(bounds, event_us, received_us)) {

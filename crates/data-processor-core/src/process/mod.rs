@@ -4,6 +4,8 @@
 //! road (`slow`, `leaf`: every violation). `judge` chooses; `rows` and `letters` make Arrow of the outcome.
 
 pub mod admit;
+pub mod avro;
+pub mod batches;
 pub mod body;
 mod check;
 mod columns;
@@ -17,10 +19,12 @@ mod judge;
 mod leaf;
 mod letters;
 pub mod number;
+pub mod parquet_input;
 mod raw;
 mod rows;
 mod slow;
 pub mod source;
+pub mod spell;
 pub mod syntax;
 pub mod text;
 pub mod time;

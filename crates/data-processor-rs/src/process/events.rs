@@ -92,7 +92,7 @@ fn errors(py: Python<'_>, found: &[Indexed]) -> PyResult<Vec<ValidationError>> {
     found.iter().map(|found| error(py, found)).collect()
 }
 
-fn error(py: Python<'_>, found: &Indexed) -> PyResult<ValidationError> {
+pub fn error(py: Python<'_>, found: &Indexed) -> PyResult<ValidationError> {
     let violation = &found.violation;
     Ok(ValidationError {
         index: found.index,

@@ -3,6 +3,7 @@
 mod body;
 mod csv;
 pub mod events;
+mod files;
 
 use std::sync::Arc;
 
@@ -158,6 +159,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(csv::parse_csv, module)?)?;
     module.add_class::<events::Events>()?;
     module.add_class::<events::ValidationError>()?;
+    files::register(module)?;
     // The founding names of the same things.
     module.add("Event", module.getattr("Events")?)?;
     module.add("TransformedEvent", module.py().get_type::<Rows>())?;

@@ -1,0 +1,156 @@
+//! Parquet files as records: columns of any physical layout become canonical JSON, which the JSON roads judge.
+//!
+//! The file's own layout alone decides, no schema that a writer left in its metadata. Columns whose types no contract has (intervals)
+//! are refused with the file.
+
+mod direct;
+mod read;
+mod text;
+
+pub use read::Reader;
+
+use bytes::Bytes;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::schema::types::SchemaDescriptor;
+use std::sync::Arc;
+
+use crate::contract::Plan;
+use crate::error::{Error, ErrorKind, Result};
+use crate::process::guarded;
+use text::Writer;
+
+/// Rows that are decoded together.
+const ROWS: usize = 8192;
+/// Most bytes of one decompressed page or row group that a file may claim for each of its own, and what any file may claim.
+const RATIO: i64 = 2000;
+const FLOOR: i64 = 256 << 20;
+
+/// A file that was opened: its rows batch by batch, in the order of the file.
+pub struct File {
+    reader: ParquetRecordBatchReader,
+}
+
+fn invalid(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Body, "body.invalid_parquet", format!("the body is not a Parquet file that can be read: {what}"))
+        .hint("send a whole Parquet file, uncompressed or with snappy, zstd, gzip or lz4")
+}
+
+/// Most bytes of text that a file of so many bytes may become.
+pub(crate) fn most_text(bytes: usize) -> usize {
+    (256 << 20) + bytes.saturating_mul(64)
+}
+
+impl File {
+    /// Opens a file that is all in memory; batches have at most `rows` rows.
+    ///
+    /// Errors: `body.invalid_parquet` for anything that cannot be read or has a column of a type that JSON and contracts have not.
+    pub fn open(plan: &Plan, file: Bytes, rows: usize) -> Result<File> {
+        let length = file.len() as i64;
+        let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::load(&file, options()).map_err(invalid)?;
+        for group in metadata.metadata().row_groups() {
+            let claimed = group.columns().iter().map(|column| column.uncompressed_size().max(0)).fold(0i64, i64::saturating_add);
+            if claimed > FLOOR.saturating_add(length.saturating_mul(RATIO)) || group.num_rows() < 0 {
+                return Err(invalid(format!("a row group claims {claimed} bytes")));
+            }
+        }
+        let schema = hinted(metadata.schema(), metadata.metadata().file_metadata().schema_descr());
+        schema.fields().iter().try_for_each(|field| known(field.data_type(), field.name()))?;
+        let options = options().with_schema(in_codes(plan, &schema, metadata.metadata()));
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(invalid)?;
+        let reader = builder.with_batch_size(rows.max(1)).build().map_err(invalid)?;
+        Ok(File { reader })
+    }
+
+    /// The next rows; None at the end. Errors: `body.invalid_parquet`.
+    pub fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        self.reader.next().transpose().map_err(invalid)
+    }
+}
+
+/// The schema of a file, times of twelve bytes as instants: those who write them mean UTC.
+fn hinted(schema: &SchemaRef, physical: &SchemaDescriptor) -> SchemaRef {
+    let mut leaf = 0;
+    let fields = schema.fields().iter().map(|field| hinted_field(field, physical, &mut leaf)).collect::<Fields>();
+    Arc::new(arrow_schema::Schema::new(fields))
+}
+
+fn hinted_field(field: &FieldRef, physical: &SchemaDescriptor, leaf: &mut usize) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| hinted_field(field, physical, leaf)).collect()),
+        DataType::List(item) => DataType::List(hinted_field(item, physical, leaf)),
+        DataType::Map(entries, sorted) => DataType::Map(hinted_field(entries, physical, leaf), *sorted),
+        kind => {
+            let twelve = *leaf < physical.num_columns() && physical.column(*leaf).physical_type() == Physical::INT96;
+            *leaf += 1;
+            if twelve { DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())) } else { kind.clone() }
+        }
+    };
+    Arc::new(Field::new(field.name(), kind, field.is_nullable()).with_metadata(field.metadata().clone()))
+}
+
+/// The schema with texts that repeat as codes into a dictionary, as the file has them.
+fn in_codes(plan: &Plan, schema: &SchemaRef, file: &ParquetMetaData) -> SchemaRef {
+    // Only where fields and leaves are one to one do their numbers agree.
+    let flat = schema.fields().len() == file.file_metadata().schema_descr().num_columns();
+    let repeats = |column: usize| {
+        flat && file.row_groups().iter().all(|group| {
+            let chunk = group.column(column);
+            let pages = chunk.data_page_offset();
+            // A small dictionary page before the pages: few texts, and none of them outside.
+            chunk.dictionary_page_offset().is_some_and(|at| at < pages && (pages - at) * 4 < chunk.compressed_size() + SMALL)
+        })
+    };
+    let coded = direct::coded(plan, schema.fields(), repeats);
+    let code = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields =
+        schema.fields().iter().zip(coded).map(|(field, coded)| {
+            if coded { Arc::new(field.as_ref().clone().with_data_type(code())) } else { Arc::clone(field) }
+        });
+    Arc::new(arrow_schema::Schema::new(fields.collect::<Fields>()))
+}
+
+/// Dictionary pages of so many bytes are worth keeping whatever follows them.
+const SMALL: i64 = 16 << 10;
+
+/// Whether JSON can say what a column holds.
+fn known(kind: &DataType, name: &str) -> Result<()> {
+    match kind {
+        DataType::Struct(fields) => fields.iter().try_for_each(|field| known(field.data_type(), field.name())),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => known(item.data_type(), name),
+        DataType::Map(entries, _) => known(entries.data_type(), name),
+        DataType::Dictionary(_, value) => known(value, name),
+        kind if text::speaks(kind) => Ok(()),
+        other => Err(invalid(format!("column `{name}` has the type {other}, which no contract has")).text("column", name)),
+    }
+}
+
+/// The text of each row of a file, in order.
+///
+/// Errors, with nothing of the body to be stored: `body.invalid_parquet`, `body.too_large`.
+pub fn canonical(plan: &Plan, file: Bytes, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    guarded(|| {
+        let mut most = most_text(file.len());
+        let mut opened = File::open(plan, file, ROWS)?;
+        let (writer, mut text) = (Writer { plan }, Vec::new());
+        while let Some(batch) = opened.batch()? {
+            for row in 0..batch.num_rows() {
+                text.clear();
+                writer.record(&batch, row, &mut text);
+                most = most.checked_sub(text.len() + 1).ok_or_else(|| {
+                    Error::new(ErrorKind::Body, "body.too_large", "the records of the Parquet file grow too large")
+                        .hint("send the file in parts")
+                })?;
+                each(&text)?;
+            }
+        }
+        Ok(())
+    })
+}

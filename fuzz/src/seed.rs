@@ -1,0 +1,78 @@
+//! Seeds made from what the project's own tests and examples use: whole, valid inputs of every target.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use data_processor_core::log::{Encoder, RecordRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use super::avro_files::{Codec, Dice, SCHEMA, container, encode};
+
+/// Names of the targets.
+pub const TARGETS: [&str; 8] =
+    ["json_roads", "ndjson_body", "json_body", "avro_file", "avro_value", "parquet_file", "log_rows", "compressed_body"];
+
+const RECORDS: [&str; 3] = [
+    r#"{"id":"01934b6e-7c0a-7def-8123-456789abcdef","name":"Ann","at":"2026-11-18T12:34:56.789Z","count":7,"size":0.25,"price":12.5,"ok":true,"day":"2026-11-18","payload":{"a":[1,{"b":"\n"}]},"tags":["x","yy"],"context":{"ip":"10.0.0.1"}}"#,
+    r#"{ "id" : "01934B6E-7C0A-7DEF-8123-456789ABCDEF" , "name" : "\u0041\ud83d\ude00" , "at" : 1794900000000 , "count" : 1e2 , "price":0.01, "size":0, "new~/": [null] }"#,
+    r#"{"id":"x","name":"","at":"yesterday","count":1001,"size":-1,"price":1.005,"ok":"yes","tags":[1,null],"context":{"ip":"300.1.1.1"},"id":1}"#,
+];
+
+/// Seeds of a target; none for a name that is no target.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let lines = || RECORDS.join("\n").into_bytes();
+    match target {
+        "json_roads" => RECORDS.map(|record| record.as_bytes().to_vec()).to_vec(),
+        "ndjson_body" => vec![lines(), RECORDS.join("\r\n\n").into_bytes()],
+        "json_body" => vec![format!("[{}]", RECORDS.join(" , ")).into_bytes(), RECORDS[1].into()],
+        "avro_file" => avro(),
+        "avro_value" => vec![framed()],
+        "parquet_file" => [Compression::UNCOMPRESSED, Compression::SNAPPY].map(parquet).to_vec(),
+        "log_rows" => vec![log()],
+        "compressed_body" => {
+            vec![[b"\0".to_vec(), lines()].concat(), [b"\x05".to_vec(), zstd::encode_all(&lines()[..], 1).unwrap()].concat()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn avro() -> Vec<Vec<u8>> {
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    let mut dice = Dice::new(11);
+    let codecs = [Codec::Null, Codec::Deflate, Codec::Snappy, Codec::Zstandard];
+    codecs.map(|codec| container(SCHEMA, &(0..6).map(|_| encode(&schema, &mut dice)).collect::<Vec<_>>(), codec)).to_vec()
+}
+
+fn framed() -> Vec<u8> {
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    [SCHEMA.replace('\n', " ").as_bytes(), b"\n\0\0\0\0\x01", &encode(&schema, &mut Dice::new(3))].concat()
+}
+
+fn parquet(compression: Compression) -> Vec<u8> {
+    let columns: [(&str, ArrayRef); 5] = [
+        ("id", Arc::new(StringArray::from(vec!["01934b6e-7c0a-7def-8123-456789abcdef"; 20]))),
+        ("name", Arc::new(StringArray::from_iter((0..20).map(|n| (n % 7 > 0).then(|| format!("n{}", n % 3)))))),
+        ("count", Arc::new(Int64Array::from_iter_values(0..20))),
+        ("size", Arc::new(Float64Array::from_iter((0..20).map(|n| (n % 5 > 0).then_some(f64::from(n) / 50.0))))),
+        ("at", Arc::new(TimestampMicrosecondArray::from(vec![1_794_900_000_000_000; 20]).with_timezone("UTC"))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(12)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// A row of the log, written by hand: its layout is the codec's.
+fn log() -> Vec<u8> {
+    let mut row = Vec::new();
+    row.extend_from_slice(&1u32.to_le_bytes());
+    row.extend_from_slice(&[1; 16]);
+    row.extend_from_slice(b"\x04json\x01\x02{}");
+    let mut encoder = Encoder::new(1, 2, "json");
+    encoder.push(RecordRef { value: Some(b"{}"), key: None, line: None });
+    debug_assert_eq!(encoder.finish().size(), row.len() + 4);
+    [(row.len() as u32).to_le_bytes().to_vec(), row].concat()
+}
