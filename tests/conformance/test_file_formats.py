@@ -246,7 +246,7 @@ def test_damaged_parquet_files_end_soon_in_clear_errors(shared: Any) -> None:
         started = time.monotonic()
         outcome = _code_or_records(plan, file.read_bytes())
         # Some files' damage lies where nobody looks.
-        assert outcome == "body.invalid_parquet" or (isinstance(outcome, int) and outcome < 10_000), (file.name, outcome)
+        assert outcome == "body.invalid_parquet" or (isinstance(outcome, int) and outcome < 100_000), (file.name, outcome)
         assert time.monotonic() - started < 1, file.name
 
 

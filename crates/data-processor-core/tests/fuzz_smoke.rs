@@ -20,7 +20,7 @@ fn altered(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
             1 if at < bytes.len() => bytes[at] ^= 1 << dice.roll(8),
             2 if at < bytes.len() => drop(bytes.remove(at)),
             3 => bytes.truncate(at.max(bytes.len() - bytes.len().min(20))),
-            _ => bytes.insert(at, b"\"\\{}[],:\x00\xff\x7f019.-e"[dice.roll(18) as usize]),
+            _ => bytes.insert(at, b"\"\\{}[],:\x00\xff\x7f019.-e"[dice.roll(17) as usize]),
         }
     }
     bytes

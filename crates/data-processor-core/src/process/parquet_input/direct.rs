@@ -64,7 +64,7 @@ pub fn judged(
     }
     lineage(&times, &mut fields, &mut arrays);
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let loose = fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect::<Vec<_>>();
+    let loose = fields.iter().map(loose).collect::<Vec<_>>();
     let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(loose)), arrays, &options).map_err(arrow)?;
     let kept = match refused.is_empty() {
         true => batch,
@@ -74,8 +74,34 @@ pub fn judged(
         }
     };
     let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
-    let exact = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), kept.columns().to_vec(), &options);
+    let arrays = fields.iter().zip(kept.columns()).map(|(field, array)| exact(plan, field, array)).collect::<Result<Vec<_>>>()?;
+    let fields = fields
+        .iter()
+        .zip(&arrays)
+        .map(|(field, array)| Arc::new(field.as_ref().clone().with_data_type(array.data_type().clone())));
+    let exact = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields.collect::<Fields>())), arrays, &options);
     Ok(Some((exact.map_err(arrow)?, refused)))
+}
+
+/// A field that may be null: before rows are refused, required ones may miss.
+fn loose(field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_nullable(true))
+}
+
+/// A column whose objects say which of their fields the contract lets be null.
+fn exact(plan: &Plan, field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef> {
+    let node = plan.record().find(field.name().as_bytes()).map(|at| plan.record().fields[at].kind);
+    exact_kind(plan, node, array)
+}
+
+fn exact_kind(plan: &Plan, kind: Option<Kind>, array: &ArrayRef) -> Result<ArrayRef> {
+    let (Some(Kind::Object(number)), DataType::Struct(_)) = (kind, array.data_type()) else { return Ok(Arc::clone(array)) };
+    let (given, fields) = (array.as_struct(), &plan.nodes[number].fields);
+    let columns = fields.iter().zip(given.columns()).map(|(field, column)| exact_kind(plan, Some(field.kind), column));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let named = |(field, column): (&Field, &ArrayRef)| ArrowField::new(&field.name, column.data_type().clone(), field.nullable);
+    let fields: Fields = fields.iter().zip(&columns).map(named).collect();
+    Ok(Arc::new(StructArray::try_new(fields, columns, given.nulls().cloned()).map_err(arrow)?))
 }
 
 struct Road<'a> {
@@ -117,7 +143,7 @@ impl Road<'_> {
         for (name, column) in given.column_names().iter().zip(given.columns()) {
             size += 8 + name.len() * 6 + widest(column);
         }
-        given.num_columns() <= self.plan.max_members && size <= self.plan.max_bytes
+        members(given) <= self.plan.max_members && size <= self.plan.max_bytes
     }
 
     /// The type of a column that the file has not.
@@ -131,7 +157,7 @@ impl Road<'_> {
             Kind::Boolean(_) => DataType::Boolean,
             Kind::Timestamp(_) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Kind::Date(_) => DataType::Date32,
-            Kind::Object(_) | Kind::Array(_) => return None,
+            Kind::Object(_) | Kind::Array(_) => return None, // judged by text
         })
     }
 
@@ -170,6 +196,11 @@ impl Road<'_> {
                 same()
             }
             (Kind::Timestamp(leaf), _) => self.timestamp(leaf, column),
+            (Kind::Object(number), DataType::Struct(_)) => {
+                let (fields, arrays) = self.object(&self.plan.nodes[number], column.as_struct())?;
+                let loose: Fields = fields.iter().map(loose).collect();
+                Some(Arc::new(StructArray::try_new(loose, arrays, column.nulls().cloned()).ok()?))
+            }
             _ => None,
         }
     }
@@ -287,9 +318,19 @@ fn widest(column: &ArrayRef) -> usize {
             2 + 6 * offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0)
         }
         DataType::Dictionary(..) => widest(column.as_dictionary::<Int32Type>().values()),
+        DataType::Struct(fields) => {
+            let names: usize = fields.iter().map(|field| 8 + field.name().len() * 6).sum();
+            2 + names + column.as_struct().columns().iter().map(widest).sum::<usize>()
+        }
         DataType::Decimal256(..) | DataType::Decimal128(..) => 320,
         _ => 48,
     }
+}
+
+/// Most members of a row and of the objects in it.
+fn members(given: &StructArray) -> usize {
+    let below = |column: &ArrayRef| column.as_struct_opt().map_or(1, |inner| 1 + members(inner));
+    given.columns().iter().map(below).sum()
 }
 
 /// Whole numbers as 64 bit.
@@ -305,13 +346,31 @@ fn whole(column: &ArrayRef) -> Option<Vec<i64>> {
     })
 }
 
-/// The fields of a file that are read as codes into their distinct texts: those the contract has as text at the record's own level.
-pub fn coded(plan: &Plan, fields: &Fields, repeats: impl Fn(usize) -> bool) -> Vec<bool> {
-    let node = plan.record();
-    let text = |name: &str| node.find(name.as_bytes()).is_some_and(|at| matches!(node.fields[at].kind, Kind::Text(_)));
-    fields
-        .iter()
-        .enumerate()
-        .map(|(at, field)| *field.data_type() == DataType::Utf8 && text(field.name()) && repeats(at))
-        .collect()
+/// The fields of a file's object, texts of the contract that repeat (`repeats`, by number of the leaf) as codes into the distinct ones.
+pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, repeats: &impl Fn(usize) -> bool) -> Fields {
+    let kind = |name: &str| node.find(name.as_bytes()).map(|at| node.fields[at].kind);
+    let mut in_codes = |field: &FieldRef| match (field.data_type(), kind(field.name())) {
+        (DataType::Struct(inner), Some(Kind::Object(number))) => {
+            let inner = in_codes(plan, &plan.nodes[number], inner, leaf, repeats);
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Struct(inner)))
+        }
+        (DataType::Utf8, Some(Kind::Text(_))) if repeats(*leaf) => {
+            *leaf += 1;
+            let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            Arc::new(field.as_ref().clone().with_data_type(code))
+        }
+        (other, _) => {
+            *leaf += leaves(other);
+            Arc::clone(field)
+        }
+    };
+    fields.iter().map(&mut in_codes).collect()
+}
+
+fn leaves(kind: &DataType) -> usize {
+    match kind {
+        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
+        DataType::List(item) | DataType::Map(item, _) => leaves(item.data_type()),
+        _ => 1,
+    }
 }

@@ -98,23 +98,15 @@ fn hinted_field(field: &FieldRef, physical: &SchemaDescriptor, leaf: &mut usize)
 
 /// The schema with texts that repeat as codes into a dictionary, as the file has them.
 fn in_codes(plan: &Plan, schema: &SchemaRef, file: &ParquetMetaData) -> SchemaRef {
-    // Only where fields and leaves are one to one do their numbers agree.
-    let flat = schema.fields().len() == file.file_metadata().schema_descr().num_columns();
     let repeats = |column: usize| {
-        flat && file.row_groups().iter().all(|group| {
+        file.row_groups().iter().all(|group| {
             let chunk = group.column(column);
             let pages = chunk.data_page_offset();
             // A small dictionary page before the pages: few texts, and none of them outside.
             chunk.dictionary_page_offset().is_some_and(|at| at < pages && (pages - at) * 4 < chunk.compressed_size() + SMALL)
         })
     };
-    let coded = direct::coded(plan, schema.fields(), repeats);
-    let code = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let fields =
-        schema.fields().iter().zip(coded).map(|(field, coded)| {
-            if coded { Arc::new(field.as_ref().clone().with_data_type(code())) } else { Arc::clone(field) }
-        });
-    Arc::new(arrow_schema::Schema::new(fields.collect::<Fields>()))
+    Arc::new(arrow_schema::Schema::new(direct::in_codes(plan, plan.record(), schema.fields(), &mut 0, &repeats)))
 }
 
 /// Dictionary pages of so many bytes are worth keeping whatever follows them.
