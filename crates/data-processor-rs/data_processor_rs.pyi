@@ -5,6 +5,7 @@ from typing import Any, Protocol, Self, final, type_check_only
 
 __all__ = [
     "Admission",
+    "AvroSchema",
     "BodyDecoder",
     "BodyError",
     "Column",
@@ -31,9 +32,7 @@ __all__ = [
     "TransformedEvent",
     "ValidationError",
     "admit",
-    "avro_schema_id",
     "canonical",
-    "canonical_avro",
     "deduplicate",
     "equal_rows",
     "parse_csv",
@@ -238,20 +237,23 @@ def canonical(plan: Plan, file: bytes, *, format: str) -> list[bytes]:
         BodyError, FormatError: as `FileReader`.
     """
 
-def canonical_avro(plan: Plan, value: bytes, schema: bytes, *, framed: bool = True) -> bytes:
-    """One Avro value, behind a registry's frame (zero, schema's number, 4 bytes) or bare, as canonical JSON.
+@final
+class AvroSchema:
+    """The schema that single Avro values were written with, read for a contract.
 
-    `schema` is the writer's, as JSON: look it up by `avro_schema_id(value)`. Raises BodyError: `body.invalid_avro`, `avro.bad_schema`.
+    Raises:
+        BodyError: `avro.bad_schema`.
     """
-
-def avro_schema_id(value: bytes) -> int | None:
-    """Number of a framed value's schema in its registry; None for a value without that frame."""
+    def __new__(cls, plan: Plan, text: str) -> Self: ...
+    def canonical(self, values: list[bytes]) -> list[bytes | str]:
+        """Each value, without a registry's frame, as canonical JSON; as text, why it is no value of the schema. GIL released."""
 
 def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json", dialect: CsvDialect | None = None) -> Events:
     """Parse a body of a named format: `json`, `ndjson` or `csv`. Raises as `admit`."""
 
 def parse_csv(data: bytes, plan: Plan | None = None, *, dialect: CsvDialect | None = None) -> Events:
     """Parse rows of cells: columns by name (`properties.price` is `price` in `properties`), values typed by the contract."""
+
 def parse_json(data: bytes, plan: Plan | None = None) -> Events: ...
 def validate_schema(events: Events, plan: Plan | None = None) -> list[ValidationError]:
     """Every violation of every record, in order of records."""

@@ -11,14 +11,30 @@ use parquet::file::properties::WriterProperties;
 use super::avro_files::{Codec, Dice, SCHEMA, container, encode};
 
 /// Names of the targets.
-pub const TARGETS: [&str; 8] =
-    ["json_roads", "ndjson_body", "json_body", "avro_file", "avro_value", "parquet_file", "log_rows", "compressed_body"];
+pub const TARGETS: [&str; 9] = [
+    "json_roads",
+    "ndjson_body",
+    "json_body",
+    "csv_body",
+    "avro_file",
+    "avro_value",
+    "parquet_file",
+    "log_rows",
+    "compressed_body",
+];
 
 const RECORDS: [&str; 3] = [
     r#"{"id":"01934b6e-7c0a-7def-8123-456789abcdef","name":"Ann","at":"2026-11-18T12:34:56.789Z","count":7,"size":0.25,"price":12.5,"ok":true,"day":"2026-11-18","payload":{"a":[1,{"b":"\n"}]},"tags":["x","yy"],"context":{"ip":"10.0.0.1"}}"#,
     r#"{ "id" : "01934B6E-7C0A-7DEF-8123-456789ABCDEF" , "name" : "\u0041\ud83d\ude00" , "at" : 1794900000000 , "count" : 1e2 , "price":0.01, "size":0, "new~/": [null] }"#,
     r#"{"id":"x","name":"","at":"yesterday","count":1001,"size":-1,"price":1.005,"ok":"yes","tags":[1,null],"context":{"ip":"300.1.1.1"},"id":1}"#,
 ];
+
+const CSV: &str = concat!(
+    "id,name,at,count,size,price,ok,day,payload,tags,context.ip,more\n",
+    "01934b6e-7c0a-7def-8123-456789abcdef,Ann,2026-11-18T12:34:56.789Z,7,0.25,12.5,true,2026-11-18,\"{\"\"a\"\":[1]}\",\"[\"\"x\"\"]\",10.0.0.1,\n",
+    "x,\"a \"\"quoted\"\"\nname\",1794900000000,1e2,,-0,FALSE,,null,,300.1.1.1,\u{e9}\n",
+    "too,few\n",
+);
 
 /// Seeds of a target; none for a name that is no target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -27,8 +43,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "json_roads" => RECORDS.map(|record| record.as_bytes().to_vec()).to_vec(),
         "ndjson_body" => vec![lines(), RECORDS.join("\r\n\n").into_bytes()],
         "json_body" => vec![format!("[{}]", RECORDS.join(" , ")).into_bytes(), RECORDS[1].into()],
+        "csv_body" => vec![CSV.into(), CSV.replace('\n', "\r\n").into()],
         "avro_file" => avro(),
-        "avro_value" => vec![framed()],
+        "avro_value" => vec![value()],
         "parquet_file" => [Compression::UNCOMPRESSED, Compression::SNAPPY].map(parquet).to_vec(),
         "log_rows" => vec![log()],
         "compressed_body" => {
@@ -45,9 +62,9 @@ fn avro() -> Vec<Vec<u8>> {
     codecs.map(|codec| container(SCHEMA, &(0..6).map(|_| encode(&schema, &mut dice)).collect::<Vec<_>>(), codec)).to_vec()
 }
 
-fn framed() -> Vec<u8> {
+fn value() -> Vec<u8> {
     let schema = serde_json::from_str(SCHEMA).unwrap();
-    [SCHEMA.replace('\n', " ").as_bytes(), b"\n\0\0\0\0\x01", &encode(&schema, &mut Dice::new(3))].concat()
+    [SCHEMA.replace('\n', " ").as_bytes(), b"\n", &encode(&schema, &mut Dice::new(3))].concat()
 }
 
 fn parquet(compression: Compression) -> Vec<u8> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import zlib
 from decimal import Decimal
@@ -204,21 +205,20 @@ def test_times_of_twelve_bytes_are_instants() -> None:
     assert pa.record_batch(batch.rows)["at"].cast(pa.int64()).to_pylist() == [1_790_000_000_123_456]
 
 
-def test_a_framed_value_is_read_by_the_schema_of_its_number() -> None:
+def test_single_values_are_read_by_the_schema_they_were_written_with() -> None:
     out = io.BytesIO()
     schema = {"type": "record", "name": "r", "fields": [{"name": "name", "type": "string"}]}
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"name": "Ann"})
-    framed = b"\0\0\0\1\2" + out.getvalue()
     plan = kernel.Plan(_contract("keep").plan)
-    assert kernel.avro_schema_id(framed) == 258
-    spelled = str(schema).replace("'", '"').encode()
-    assert kernel.canonical_avro(plan, framed, spelled) == b'{"name":"Ann"}'
-    assert kernel.canonical_avro(plan, out.getvalue(), spelled, framed=False) == b'{"name":"Ann"}'
-    with pytest.raises(kernel.BodyError, match="zero and a schema"):
-        kernel.canonical_avro(plan, b"\1" + framed, spelled)
-    with pytest.raises(kernel.BodyError) as torn:
-        kernel.canonical_avro(plan, framed[:-1], spelled)
-    assert torn.value.code == "body.invalid_avro"
+    reader = kernel.AvroSchema(plan, json.dumps(schema))
+    whole, cut, longer = reader.canonical([out.getvalue(), out.getvalue()[:-1], out.getvalue() + b"\0"])
+    assert whole == b'{"name":"Ann"}'
+    assert isinstance(cut, str)
+    assert isinstance(longer, str)
+    assert reader.canonical([]) == []
+    with pytest.raises(kernel.BodyError) as bad:
+        kernel.AvroSchema(plan, '{"type": "recrd"}')
+    assert bad.value.code == "avro.bad_schema"
 
 
 @pytest.mark.prop(48)

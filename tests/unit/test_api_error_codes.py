@@ -10,7 +10,7 @@ from frazil.api.problems import STATUS
 ROOT = Path(__file__).resolve().parents[2]
 IN_PYTHON = re.compile(r"""(?:code=|code = |code, [a-z_, ]+ = |code: ClassVar\[str\] = )"([a-z]+\.[a-z0-9_]+)\"""")
 IN_RUST = re.compile(r'"((?:[a-z]+)\.[a-z][a-z0-9_]+)"')
-NO_CODES = {"generic.json", "log.json"}
+NO_CODES = {"generic.json", "log.json", "avro.codec", "avro.schema"}  # files, and keys of an Avro file's head
 
 
 def documented() -> set[str]:

@@ -44,6 +44,11 @@ fn json_parsers_hold_their_laws_on_altered_seeds() {
 }
 
 #[test]
+fn the_csv_parser_holds_its_laws_on_altered_seeds() {
+    smoke("csv_body", targets::csv_body, 2000);
+}
+
+#[test]
 fn avro_readers_hold_their_laws_on_altered_seeds() {
     smoke("avro_file", targets::avro_file, 400);
     smoke("avro_value", targets::avro_value, 400);

@@ -285,7 +285,7 @@ pub fn records_of(body: &[u8]) -> Option<Vec<RecordRef<'_>>> {
     let mut records = Vec::new();
     for run in runs(body) {
         for record in run?.records() {
-            records.push(record?.0);
+            records.push(record?);
         }
     }
     Some(records)

@@ -1,6 +1,5 @@
 //! Formats a body may have, and records of other formats as canonical JSON: what the log holds and every verdict is about.
 
-use super::text::escape_into;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Formats a body may have.
@@ -64,18 +63,4 @@ impl Canonical {
         self.lines.push(line);
         Ok(())
     }
-}
-
-/// Appends a text as a JSON string. Bytes that are no UTF-8 stay what they are: the record is refused for them.
-pub fn quoted(text: &[u8], out: &mut Vec<u8>) {
-    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    out.push(b'"');
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(special) {
-        out.extend_from_slice(&rest[..at]);
-        escape_into(&char::from(rest[at]).to_string(), out);
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
 }

@@ -123,27 +123,35 @@ fn canonical<'py>(py: Python<'py>, plan: &Plan, file: PyBackedBytes, format: &st
     Ok(records.iter().map(|record| PyBytes::new(py, record)).collect())
 }
 
-/// One Avro value as canonical JSON.
-#[pyfunction]
-#[pyo3(signature = (plan, value, schema, *, framed = true))]
-fn canonical_avro<'py>(py: Python<'py>, plan: &Plan, value: &[u8], schema: &[u8], framed: bool) -> PyResult<Bound<'py, PyBytes>> {
-    let written = avro::Schema::parse(schema).and_then(|schema| {
-        let value = if framed { avro::unframed(value)? } else { value };
-        avro::canonical_value(&plan.0, &schema, value)
-    });
-    written.map(|text| PyBytes::new(py, &text)).map_err(|error| to_python(py, error))
+/// A writer's schema, to read single values by.
+#[pyclass(frozen, module = "data_processor_rs")]
+pub struct AvroSchema {
+    plan: Arc<data_processor_core::contract::Plan>,
+    schema: avro::Schema,
 }
 
-/// Number of a framed value's schema.
-#[pyfunction]
-fn avro_schema_id(value: &[u8]) -> Option<u32> {
-    avro::schema_id(value)
+#[pymethods]
+impl AvroSchema {
+    #[new]
+    fn new(py: Python<'_>, plan: &Plan, text: &str) -> PyResult<AvroSchema> {
+        let schema = avro::Schema::parse(text.as_bytes()).map_err(|error| to_python(py, error))?;
+        Ok(AvroSchema { plan: Arc::clone(&plan.0), schema })
+    }
+
+    fn canonical<'py>(&self, py: Python<'py>, values: Vec<PyBackedBytes>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let written: Vec<_> =
+            py.detach(|| values.iter().map(|value| avro::canonical_value(&self.plan, &self.schema, value)).collect());
+        let each = written.into_iter().map(|text| match text {
+            Ok(text) => Ok(PyBytes::new(py, &text).into_any()),
+            Err(fault) => Ok(fault.words().into_pyobject(py)?.into_any()),
+        });
+        each.collect()
+    }
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<FileBatch>()?;
     module.add_class::<FileReader>()?;
-    module.add_function(wrap_pyfunction!(canonical, module)?)?;
-    module.add_function(wrap_pyfunction!(canonical_avro, module)?)?;
-    module.add_function(wrap_pyfunction!(avro_schema_id, module)?)
+    module.add_class::<AvroSchema>()?;
+    module.add_function(wrap_pyfunction!(canonical, module)?)
 }

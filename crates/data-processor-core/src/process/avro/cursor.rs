@@ -13,6 +13,8 @@ pub enum Fault {
     Empty,
     /// More text than a body may become.
     Large,
+    /// Bytes follow the last value.
+    Rest,
 }
 
 impl Fault {
@@ -24,6 +26,7 @@ impl Fault {
             Fault::Deep => "it is nested too deep",
             Fault::Empty => "it claims too many values that have no bytes",
             Fault::Large => "its records grow too large",
+            Fault::Rest => "bytes follow where it should end",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Avro: object container files, and single values behind a registry's frame.
+//! Avro: object container files, and single values of a known schema.
 //!
 //! `direct` writes values that surely meet the contract straight into columns; any other becomes canonical JSON (`record`), which
 //! the JSON roads judge: verdicts are the same in every format because the same code gives them.
@@ -22,9 +22,6 @@ use super::guarded;
 use super::text::PAD;
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Bytes before a framed value: a zero, and the schema's number in its registry.
-const FRAME: usize = 5;
 
 /// Most bytes of text that an Avro body of so many bytes, decompressed, may become.
 pub(crate) fn most_text(bytes: usize) -> usize {
@@ -54,32 +51,18 @@ pub fn canonical(plan: &Plan, file: &[u8], mut each: impl FnMut(&[u8]) -> Result
                 index += 1;
             }
             if !cursor.is_done() {
-                return Err(broken(Fault::Number, index));
+                return Err(broken(Fault::Rest, index));
             }
         }
         Ok(())
     })
 }
 
-/// The number of a framed value's schema; None for a value without that frame.
-pub fn schema_id(value: &[u8]) -> Option<u32> {
-    let (frame, _) = value.split_at_checked(FRAME)?;
-    (frame[0] == 0).then(|| u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]))
-}
-
-/// The text of one value, without its frame. Errors: `body.invalid_avro`.
-pub fn canonical_value(plan: &Plan, schema: &Schema, value: &[u8]) -> Result<Vec<u8>> {
+/// The text of one value of a schema; or why it is none.
+pub fn canonical_value(plan: &Plan, schema: &Schema, value: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
     let mut padded = value.to_vec();
     padded.resize(value.len() + PAD, 0);
     let (mut cursor, mut text) = (Cursor::new(&padded, value.len()), Vec::new());
-    Writer::new(schema, plan, most_text(value.len())).record(&mut cursor, &mut text).map_err(|fault| broken(fault, 0))?;
-    if cursor.is_done() { Ok(text) } else { Err(broken(Fault::Number, 0)) }
-}
-
-/// A framed value without its frame. Errors: `body.invalid_avro` for a value that has none.
-pub fn unframed(value: &[u8]) -> Result<&[u8]> {
-    schema_id(value).map(|_| &value[FRAME..]).ok_or_else(|| {
-        Error::new(ErrorKind::Body, "body.invalid_avro", "the value does not begin with a zero and a schema's number")
-            .hint("send a registry's frame: a zero, four bytes of the schema's number, the value")
-    })
+    Writer::new(schema, plan, most_text(value.len())).record(&mut cursor, &mut text)?;
+    if cursor.is_done() { Ok(text) } else { Err(Fault::Rest) }
 }

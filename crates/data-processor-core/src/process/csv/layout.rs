@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::contract::{Kind, Plan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::process::source::quoted;
+use crate::process::spell::quoted;
 
 /// A member of a record or of an object in it.
 #[derive(Debug)]

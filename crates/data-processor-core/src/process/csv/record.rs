@@ -6,7 +6,7 @@ use super::cells::{Cell, Spelling};
 use super::dialect::Dialect;
 use super::layout::{Layout, Member};
 use crate::contract::{Kind, Plan};
-use crate::process::source::quoted;
+use crate::process::spell::quoted;
 use crate::process::syntax::{Limits, whole_value};
 use crate::process::text::{PAD, number_end};
 

@@ -116,7 +116,7 @@ impl Road<'_> {
         let names: Vec<&str> = given.column_names();
         let repeated = (1..names.len()).any(|at| names[..at].contains(&names[at]));
         let known = |name: &&str| node.find(name.as_bytes()).is_some();
-        if repeated || self.plan.unknown != Unknown::Drop && !names.iter().all(|name| known(&name)) || !self.is_small(given) {
+        if repeated || self.plan.unknown != Unknown::Drop && !names.iter().all(known) || !self.is_small(given) {
             return None;
         }
         let mut made = (Vec::new(), Vec::new());
