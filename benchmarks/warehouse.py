@@ -1,9 +1,9 @@
 """What the warehouse costs: `python -m benchmarks.warehouse [EVENTS]`, JSON on stdout.
 
 Lands EVENTS (default 1,000,000) over 60 days with 20,000 users and 2,000 products, builds the marts, lands 1 % more (one in five
-of them late, from any day; with new versions, of the last day, of 1 % of the users), goes on, and builds everything anew. Seconds are
-those of the
-models; dbt's own start stands apart. Rows are landed as decided batches: how fast records become rows is measured elsewhere.
+of them late, from any day; with new versions, of the last day, of 1 % of the users), goes on, and builds everything anew. Seconds
+are those of the models; dbt's own start stands apart. Rows are landed as decided batches: how fast records become rows is
+measured elsewhere.
 """
 
 from __future__ import annotations
