@@ -7,6 +7,8 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -37,9 +39,7 @@ def folder(pom: Path) -> Path:
         Absent: There is no Maven, or it failed.
     """
     place = CACHE / f"{pom.stem}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{place.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes run side by side
+    with alone(place.name):
         if (place / ".whole").exists():
             return place
         maven = shutil.which("mvn")
@@ -62,3 +62,12 @@ def folder(pom: Path) -> Path:
             raise Absent(f"mvn could not fetch the jars of {pom.name}: {(fetched.stdout + fetched.stderr)[-2000:]}")
         (place / ".whole").touch()
     return place
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Nobody else under this name meanwhile: test processes run side by side."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

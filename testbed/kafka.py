@@ -6,6 +6,7 @@ import atexit
 import base64
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,15 +29,17 @@ _LOGGING = """Configuration:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Loopback ports nobody listens on now, below those that outgoing connections are given: a server that starts slowly keeps its own."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.add(port)
+    return list(found)
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Node:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         atexit.register(self.kill)
 
@@ -183,7 +186,7 @@ def _format(node: Node, cluster_id: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*_jvm(node.directory), *tool], stdout=out, stderr=subprocess.STDOUT, env=os.environ)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A test run that is killed leaves no server behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

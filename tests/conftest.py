@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from testbed.jars import Absent
 from testbed.kafka import Cluster
+from testbed.registry import Registry
 
 from tests.shared import SHARED
 
@@ -31,14 +33,28 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One broker for all tests of a process; skips, loudly, where the machine has no Maven, and fails for that in CI."""
+S = TypeVar("S")
+
+
+def _server(start: Callable[[], S], name: str) -> S:
+    """A server of the test bed; skips, loudly, where the machine has no Maven, and fails for that in CI."""
     try:
-        cluster = Cluster(tmp_path_factory.mktemp("kafka") / "cluster")
+        return start()
     except Absent as absent:
         if os.environ.get("CI"):
-            pytest.fail(f"Kafka was NOT tested: {absent}")
-        pytest.skip(f"Kafka was NOT tested: {absent}")
-    with cluster:
+            pytest.fail(f"{name} was NOT tested: {absent}")
+        pytest.skip(f"{name} was NOT tested: {absent}")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One broker for all tests of a process."""
+    with _server(lambda: Cluster(tmp_path_factory.mktemp("kafka") / "cluster"), "Kafka") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One schema registry for all tests of a process."""
+    with _server(lambda: Registry(tmp_path_factory.mktemp("registry")), "The schema registry") as started:
+        yield started

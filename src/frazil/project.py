@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from frazil.log import LogReader, LogWriter, Retention
     from frazil.log.kafka import KafkaConnection
     from frazil.process import Processor
+    from frazil.process.framing import Framing
+    from frazil.registry import SchemaRegistry
     from frazil.sink import KeyIndex
     from frazil.sink.dead_letters import IcebergDeadLetters
     from frazil.sink.iceberg import IcebergSink
@@ -57,7 +59,7 @@ class Project:
         if self.logs_are_kafka:
             from frazil.log.kafka import KafkaWriter
 
-            return KafkaWriter(self._kafka, self._topic(contract))
+            return KafkaWriter(self._kafka, self._topic(contract), frame=self._framing(contract))
         from frazil.log.embedded import EmbeddedWriter
 
         return EmbeddedWriter(
@@ -87,7 +89,41 @@ class Project:
     def processor(self, contract: Contract) -> Processor:
         from frazil.process.rust import RustProcessor
 
-        return RustProcessor(contract)
+        judge = RustProcessor(contract)
+        if self.registry is None:
+            return judge
+        from frazil.process.framed import FramedProcessor
+
+        return FramedProcessor(judge, self.registry)
+
+    @cached_property
+    def registry(self) -> SchemaRegistry | None:
+        """The schema registry that the settings name."""
+        chosen = self.settings.registry
+        if chosen.url is None:
+            return None
+        from frazil.registry.confluent import ConfluentRegistry
+
+        return ConfluentRegistry(chosen.url, chosen.properties())
+
+    def subject(self, contract: Contract) -> str:
+        """Where the registry keeps a contract's schemas: the topic's name, as Kafka's own clients have it."""
+        return f"{self.settings.kafka.topic_prefix}{contract.name}-value"
+
+    def _framing(self, contract: Contract) -> Framing | None:
+        """Announces the contract's schema; how records are framed by it, when they are."""
+        if self.registry is None:
+            return None
+        from frazil.contract.avro import avro_text
+
+        schema = avro_text(contract)
+        number = self.registry.announce(self.subject(contract), schema, contract.compatibility)
+        if self.settings.registry.values == "json":
+            return None
+        from frazil.process.framing import Framing
+        from frazil.process.rust import RustProcessor
+
+        return Framing(RustProcessor(contract), schema, number)
 
     @cached_property
     def lake(self) -> Lake:

@@ -99,6 +99,23 @@ class KafkaSettings(_Section):
         return {"security.protocol": self.security_protocol} | found | self.options
 
 
+class RegistrySettings(_Section):
+    """A schema registry with Confluent's API. Without `url` there is none, and contracts are the only schemas."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://", description="one address, or several with commas")
+    values: Literal["json", "avro"] = Field(default="json", description="how the API writes good records to Kafka")
+    user: str | None = None
+    password: SecretStr | None = Field(default=None, description="only from the environment: FRAZIL_REGISTRY__PASSWORD")
+    ssl_ca_location: Path | None = None
+
+    def properties(self) -> dict[str, str]:
+        """Options of the client; holds secrets."""
+        found = {} if self.ssl_ca_location is None else {"ssl.ca.location": str(self.ssl_ca_location)}
+        if self.user is not None and self.password is not None:
+            found["basic.auth.user.info"] = f"{self.user}:{self.password.get_secret_value()}"
+        return found
+
+
 class LakeSettings(_Section):
     """Catalog and storage of the Iceberg tables."""
 
@@ -217,6 +234,7 @@ class Settings(BaseSettings):
     default_contract: str | None = None
     log: LogSettings = LogSettings()
     kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     process: ProcessSettings = ProcessSettings()

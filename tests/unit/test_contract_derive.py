@@ -199,7 +199,7 @@ def test_json_schema_refuses_what_it_can_express() -> None:
 @pytest.mark.parametrize("contract", SHOP.values(), ids=SHOP)
 def test_artefacts_are_files_that_read_back(contract: Contract) -> None:
     files = compile_artefacts(contract)
-    assert sorted(files) == [f"{contract.name}.{kind}" for kind in ("arrow.txt", "iceberg.json", "plan.json", "schema.json")]
+    assert sorted(files) == [f"{contract.name}.{kind}" for kind in ("arrow.txt", "avsc", "iceberg.json", "plan.json", "schema.json")]
     assert json.loads(files[f"{contract.name}.plan.json"])["hash"] == contract.hash
     assert Schema.model_validate_json(files[f"{contract.name}.iceberg.json"]) == iceberg_schema(contract)
     assert compile_artefacts(contract) == files

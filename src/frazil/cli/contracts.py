@@ -11,11 +11,12 @@ import typer
 
 from frazil.cli import session
 from frazil.cli.output import DryRun, Json, data, emit, progress, say, table
-from frazil.errors import EXIT_NO
+from frazil.errors import EXIT_NO, ContractError
 
 if TYPE_CHECKING:
     from frazil.contract import Contract, Field
     from frazil.engine.plan import Plan
+    from frazil.project import Project
 
 Name = Annotated[str | None, typer.Argument(metavar="CONTRACT", help="Default: the project's default contract.")]
 
@@ -49,7 +50,26 @@ def check(
     if not files:
         from frazil.contract.dbt_sources import check_drift
 
-        check_drift(session.settings().root, session.project().contracts.values())
+        project = session.project()
+        check_drift(session.settings().root, project.contracts.values())
+        _check_registry(project)
+
+
+def _check_registry(project: Project) -> None:
+    """Before a changed contract lands: would the registry take its schema as the next version?"""
+    if project.registry is None:
+        return
+    from frazil.contract.avro import avro_text
+
+    for contract in project.contracts.values():
+        refusal = project.registry.incompatible(project.subject(contract), avro_text(contract))
+        if refusal is not None:
+            raise ContractError(
+                refusal,
+                code="registry.incompatible",
+                hint="`frazil contracts plan` shows what changed; make a new field optional, or loosen the contract's compatibility",
+                contract=contract.name,
+            )
 
 
 def listed(json: Json = False) -> None:

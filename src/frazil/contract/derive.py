@@ -27,6 +27,7 @@ from pyiceberg.types import (
 
 from frazil.batch import LINEAGE, TIMESTAMP
 from frazil.contract import Contract, Field
+from frazil.contract.avro import avro_schema
 from frazil.contract.json_schema import json_schema
 from frazil.errors import ContractError
 
@@ -221,11 +222,22 @@ def _line(fields: tuple[Field, ...], pointer: str) -> Iterator[Field]:
 
 
 def compile_artefacts(contract: Contract) -> dict[str, str]:
-    """Everything derived, as files: the kernel's plan, Arrow, Iceberg and JSON schemas. Names begin with the contract's."""
+    """Everything derived, as files: the kernel's plan, Arrow, Iceberg, Avro and JSON schemas. Names begin with the contract's.
+
+    Avro is left out where a field's name cannot stand in it.
+    """
     schema = iceberg_schema(contract)
     return {
         f"{contract.name}.plan.json": json.dumps(json.loads(contract.plan), indent=2) + "\n",
         f"{contract.name}.arrow.txt": arrow_schema(contract).to_string(show_field_metadata=False) + "\n",
         f"{contract.name}.iceberg.json": json.dumps(json.loads(schema.model_dump_json()), indent=2) + "\n",
         f"{contract.name}.schema.json": json.dumps(json_schema(contract), indent=2, ensure_ascii=False) + "\n",
+        **_avro_file(contract),
     }
+
+
+def _avro_file(contract: Contract) -> dict[str, str]:
+    try:
+        return {f"{contract.name}.avsc": json.dumps(avro_schema(contract), indent=2, ensure_ascii=False) + "\n"}
+    except ContractError:
+        return {}

@@ -38,6 +38,16 @@ CODES = (
     ),
     Code("json.not_object", "parse", "JSON, but not an object", "", _SENDER),
     Code("csv.wrong_cell_count", "parse", "a row of CSV with more or fewer cells than there are columns", "", _SENDER),
+    Code("avro.bad_frame", "parse", "a record on Kafka that begins like a registry's frame and is shorter than one", "", _SENDER),
+    Code(
+        "avro.unknown_schema",
+        "parse",
+        "a record of a schema that the registry does not know",
+        "",
+        "register the schema, then replay",
+    ),
+    Code("avro.bad_schema", "parse", "a record of a schema that is not Avro, or refers to others", "", _SENDER),
+    Code("avro.invalid", "parse", "a record that is no value of the schema it names", "", _SENDER),
     Code(
         "required.missing",
         "validate",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 
@@ -16,6 +16,8 @@ from frazil.log.kafka.connection import KafkaConnection
 from frazil.log.kafka.delivery import MOST_WAITING, Delivery, each, microseconds, produce, producing
 from frazil.log.kafka.idempotency import KeyedAppends
 
+Frame = Callable[[Sequence[bytes | None], datetime], list[bytes | None]]
+
 
 class KafkaWriter:
     """Appends records of one topic, from any number of processes.
@@ -26,10 +28,11 @@ class KafkaWriter:
     Args:
         connection: The cluster.
         topic: The topic; it must exist.
+        frame: Spells a request's values another way on their way out, such as Avro in a registry's frame.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str) -> None:
-        self._connection, self.topic = connection, topic
+    def __init__(self, connection: KafkaConnection, topic: str, *, frame: Frame | None = None) -> None:
+        self._connection, self.topic, self._frame = connection, topic, frame
         admin = connection.admin()
         self._log_id, self._partitions = connection.identity(admin, topic)
         self._producer = Producer(producing(connection, linger_ms=5))
@@ -64,7 +67,9 @@ class KafkaWriter:
         format: str = "json",
         idempotency: IdempotencyKey | None = None,
     ) -> asyncio.Future[Appended]:
-        return asyncio.wrap_future(self._send(records, request, received_at, format, idempotency))
+        if self._frame is None:
+            return asyncio.wrap_future(self._send(records, request, received_at, format, idempotency))
+        return asyncio.ensure_future(self._send_aside(records, request, received_at, format, idempotency))
 
     def close(self) -> None:
         if self._keyed is not None:
@@ -73,10 +78,19 @@ class KafkaWriter:
         self._stop.set()
         self._poller.join()
 
+    async def _send_aside(
+        self, records: Records | Sequence[Record], request: int, received_at: datetime, format: str, key: IdempotencyKey | None
+    ) -> Appended:
+        """Spelling values another way takes its time: not on the loop."""
+        return await asyncio.wrap_future(await asyncio.to_thread(self._send, records, request, received_at, format, key))
+
     def _send(
         self, records: Records | Sequence[Record], request: int, received_at: datetime, format: str, key: IdempotencyKey | None
     ) -> Future[Appended]:
         listed = each(records)
+        if self._frame is not None:
+            values = self._frame([record.value for record in listed], received_at)
+            listed = [Record(value, record.key, record.line) for value, record in zip(values, listed, strict=True)]
         delivery = Delivery(self._log_id, request, len(listed))
         if key is not None:
             return self._keyed_appends().submit(listed, delivery, received_at, format, key)
