@@ -16,6 +16,7 @@ from frazil.cli import (
     generate,
     init,
     log,
+    quality,
     query,
     roles,
     runs,
@@ -59,7 +60,25 @@ def _common(
     session.chosen.profile = profile
 
 
-for part in (init, roles, send, generate, contracts, status, dead, verify, trace, query, tables, tail, transform, running, runs, log):
+for part in (
+    init,
+    roles,
+    send,
+    generate,
+    contracts,
+    status,
+    dead,
+    verify,
+    trace,
+    query,
+    tables,
+    tail,
+    transform,
+    quality,
+    running,
+    runs,
+    log,
+):
     part.register(app)
 
 

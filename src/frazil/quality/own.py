@@ -43,7 +43,7 @@ class Reader:
             raise ConfigError(
                 "\n".join(str(one) for one in first[:20]),
                 code="quality.suite_invalid",
-                hint="correct the suite; `frazil quality list` reads it again",
+                hint="correct the suite, then `frazil quality run`",
                 file=first[0].file,
                 line=first[0].line,
             )

@@ -65,12 +65,12 @@ def check(
 
     judge = Expectations()
     every = suites_of(settings, judge.names())
-    chosen = _chosen(every, suites)
+    asked = chosen(every, suites)
     lake = Lake.open(settings)
     there = Tables(lake, started)
     try:
-        _check_names(settings, chosen, there)
-        wanted = [one for one in chosen if one.table in there.schemas and (tables is None or one.table in tables)]
+        _check_names(settings, asked, there)
+        wanted = [one for one in asked if one.table in there.schemas and (tables is None or one.table in tables)]
         results = _results(settings, wanted, there, judge)
     finally:
         there.close()
@@ -108,7 +108,8 @@ def _place(one: tuple[Check, CheckResult]) -> tuple[str, str]:
     return one[0].suite, one[0].table
 
 
-def _chosen(every: Sequence[Check], suites: Sequence[str]) -> list[Check]:
+def chosen(every: Sequence[Check], suites: Sequence[str]) -> list[Check]:
+    """The checks of the named suites; all for no name. Raises ConfigError `quality.unknown_suite`."""
     known = sorted({one.suite for one in every})
     for name in suites:
         if name not in known:
@@ -159,11 +160,11 @@ def _results(settings: Settings, checks: Sequence[Check], there: Tables, judge: 
                 results[number] = result_of(one, failing, max(rows, failing), keys)
         left = [number for number in mine if number not in results]
         for whole in (False, True):
-            chosen = [number for number in left if by_row(checks[number]) is not whole]
-            if chosen:
-                listed = [checks[number] for number in chosen]
+            mine = [number for number in left if by_row(checks[number]) is not whole]
+            if mine:
+                listed = [checks[number] for number in mine]
                 pieces = there.slices(table, _columns(listed, known, whole), max(1, rows) if whole else PIECE)
-                results |= dict(zip(chosen, judge.judge(listed, pieces), strict=True))
+                results |= dict(zip(mine, judge.judge(listed, pieces), strict=True))
     return [(one, results[number]) for number, one in enumerate(checks)]
 
 
