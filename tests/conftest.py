@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +14,9 @@ from testbed.kafka import Cluster
 from testbed.registry import Registry
 
 from tests.shared import SHARED
+
+if TYPE_CHECKING:
+    from tests.shop import Dbt, Kept
 
 settings.register_profile(
     "frazil",
@@ -58,3 +61,21 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One schema registry for all tests of a process."""
     with _server(lambda: Registry(tmp_path_factory.mktemp("registry")), "The schema registry") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
+    """dbt, started once for all tests of a process."""
+    from tests.shop import Dbt  # seconds that most tests need not pay
+
+    server = Dbt(tmp_path_factory.mktemp("dbt"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Kept:
+    """A shop whose marts are built, once for all tests of a process."""
+    from tests.shop import Kept
+
+    return Kept(tmp_path_factory.mktemp("kept"), dbt)

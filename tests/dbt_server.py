@@ -1,7 +1,13 @@
 """dbt kept warm: one process that runs many command lines, its imports and the parsed project paid for once.
 
-Reads `{"environment": …, "words": […]}` a line from stdin, answers `{"ok": …, "said": …, "nodes": {name: rows}}` a line. What a
-real run does differently is only that its process ends: connections and plugins are closed after every run here, too.
+Reads one JSON object a line from stdin, answers one a line:
+
+- `{"environment": …, "directory": …, "arguments": [RESULTS, WORDS…]}` runs `frazil.warehouse.child` as `frazil.warehouse.run` does, and
+  answers `{"code": …, "said": …}`;
+- `{"environment": …, "directory": …, "words": […]}` runs dbt over a project that never changes, parsed once however many lakes
+  there are, and answers `{"ok": …, "said": …, "nodes": {name: rows}}`.
+
+What a real run does differently is only that its process ends: connections and plugins are closed after every run here, too.
 """
 
 from __future__ import annotations
@@ -9,10 +15,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from typing import Any
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
+
+from frazil.warehouse import child
+
+MANIFESTS: dict[str, Any] = {}
 
 
 def close() -> None:
@@ -24,28 +35,49 @@ def close() -> None:
         DuckDBConnectionManager._ENV = None
 
 
+def as_a_child(arguments: list[str]) -> dict[str, Any]:
+    """The process that `transform` starts, its output kept."""
+    with tempfile.TemporaryFile() as talk:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(talk.fileno(), 1)
+        os.dup2(talk.fileno(), 2)
+        try:
+            code = child.main(arguments)
+        finally:
+            close()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, descriptor)
+                os.close(old)
+        talk.seek(0)
+        return {"code": code, "said": talk.read().decode()}
+
+
+def parsed_once(directory: str, words: list[str]) -> dict[str, Any]:
+    places = ["--project-dir", directory, "--profiles-dir", directory]
+    if directory not in MANIFESTS:
+        MANIFESTS[directory] = dbtRunner().invoke(["--quiet", "parse", *places]).result
+        close()
+    done = dbtRunner(manifest=MANIFESTS[directory]).invoke(["--quiet", *words, *places])
+    close()
+    results = getattr(done.result, "results", None) or []
+    failed = [f"{one.node.name}: {one.message}" for one in results if str(one.status) not in ("success", "pass", "warn")]
+    return {
+        "ok": bool(done.success),
+        "said": failed + ([repr(done.exception)] if done.exception else []),
+        "nodes": {one.node.name: one.adapter_response.get("rows_affected") for one in results},
+    }
+
+
 def main() -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever dbt prints is talk
-    manifests: dict[str, Any] = {}
     for line in sys.stdin:
         asked = json.loads(line)
         os.environ.update(asked["environment"])
-        words, directory = asked["words"], asked["directory"]
-        os.chdir(directory)
-        places = ["--project-dir", directory, "--profiles-dir", directory]
-        if directory not in manifests:
-            manifests[directory] = dbtRunner().invoke(["--quiet", "parse", *places]).result
-            close()
-        done = dbtRunner(manifest=manifests[directory]).invoke(["--quiet", *words, *places])
-        close()
-        results = getattr(done.result, "results", None) or []
-        answer = {
-            "ok": bool(done.success),
-            "said": [f"{one.node.name}: {one.message}" for one in results if str(one.status) not in ("success", "pass", "warn")]
-            + ([repr(done.exception)] if done.exception else []),
-            "nodes": {one.node.name: one.adapter_response.get("rows_affected") for one in results},
-        }
+        os.chdir(asked["directory"])
+        answer = as_a_child(asked["arguments"]) if "arguments" in asked else parsed_once(asked["directory"], asked["words"])
         channel.write(json.dumps(answer) + "\n")
         channel.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -12,17 +13,29 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from frazil import settings as configuration
 from frazil.engine.query import Warehouse
 from frazil.flow import pump
 from frazil.log import Record
 from frazil.log.memory import MemoryLog
 from frazil.project import Project
+from frazil.settings import Settings
 from frazil.warehouse import Transformation
+from frazil.warehouse import run as warehouse
 from frazil.warehouse.package import install
-from frazil.warehouse.run import _environment, transform
 from tests.shared import ROOT
 
+PRESENT = """-- One row per user who is there: a deleted one has a row no more.
+-- depends_on: {{ ref('stg_users') }}
+{{ config(unique_key='user_id', keys_from={'view': 'stg_users', 'raw': 'raw_users'}) }}
+select user_id, user_name from {{ ref('int_user_versions') }}
+where is_current
+{% if frazil.incremental() %}
+    and user_id in (select user_id from {{ ref('stg_users') }} where _commit > {{ frazil.after('raw_users') }})
+{% endif %}
+"""
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -71,41 +84,92 @@ class Shop:
             pass
 
     def transform(self, **options: Any) -> Transformation:
-        return transform(self.settings, **options)
+        return warehouse.transform(self.settings, **options)
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a query over the lake, as any reader sees it."""
-        warehouse = Warehouse(self.project.lake)
+        reader = Warehouse(self.project.lake)
         try:
-            answer = warehouse.ask(sql)
+            answer = reader.ask(sql)
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows()]
         finally:
-            warehouse.close()
+            reader.close()
 
 
 class Dbt:
-    """dbt kept warm in a process of its own (`tests/dbt_server.py`), over any number of lakes with the shop's contracts."""
+    """dbt kept warm in a process of its own (`tests/dbt_server.py`); `run` has one mart more than the shop, `present_users`."""
 
     def __init__(self, root: Path) -> None:
         self.models = Shop(root).root / "warehouse"
+        (self.models / "models/marts/present_users.sql").write_text(PRESENT)
         install(self.models)
         self._state = root / "dbt"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.dbt_server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
+    def transform(self, shop: Shop, **options: Any) -> Transformation:
+        """`frazil.warehouse.run.transform` over a shop, only that the process it starts is there already."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(warehouse, "_dbt", self._as_a_child)
+            return shop.transform(**options)
+
     def run(self, shop: Shop, *words: str) -> dict[str, Any]:
-        """Run dbt over a shop's lake; every node must be good. Rows by model."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        environment = _environment(shop.settings, self._state)
-        self._process.stdin.write(json.dumps({"environment": environment, "words": words, "directory": str(self.models)}) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        """Run the models of this repository over a shop's lake; every node must be good. Rows by model."""
+        asked = {"environment": warehouse._environment(shop.settings, self._state), "words": words, "directory": str(self.models)}
+        answer = self._asked(asked)
         assert answer["ok"], answer["said"]
         nodes: dict[str, Any] = answer["nodes"]
         return nodes
 
+    def _as_a_child(
+        self, settings: Settings, directory: Path, state: Path, words: Sequence[str], results: Path
+    ) -> tuple[int, list[dict[str, Any]]]:
+        arguments = warehouse._arguments(directory, words, results)
+        asked = {"environment": warehouse._environment(settings, state), "arguments": arguments, "directory": str(directory)}
+        answer = self._asked(asked)
+        return answer["code"], list(warehouse._lines(answer["said"]))
+
+    def _asked(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
     def close(self) -> None:
         self._process.terminate()
         self._process.wait()
+
+
+class Kept:
+    """A shop with one user, product and event and its marts, built once: each test begins with a copy of it.
+
+    A copy lies where the original lay: the lake's files name their places, and dbt's parsed project holds for these paths.
+    """
+
+    def __init__(self, root: Path, dbt: Dbt) -> None:
+        self._root, self._aside = root / "shop", root / "aside"
+        shop = Shop(self._root)
+        shop.land("users", user("u1", -10))
+        shop.land("products", product("p1", -10))
+        shop.land("events", event(1))
+        assert not dbt.transform(shop, command="run").failed
+        self._logs = shop.logs
+        shutil.copytree(self._root, self._aside)
+
+    def again(self) -> Shop:
+        shutil.rmtree(self._root)
+        shutil.copytree(self._aside, self._root)
+        shop = Shop(self._root)
+        shop.logs = {name: _twin(log) for name, log in self._logs.items()}
+        return shop
+
+
+def _twin(log: MemoryLog) -> MemoryLog:
+    """The same log with the same records, to go its own way."""
+    made = MemoryLog()
+    held = {name: copy.deepcopy(value) for name, value in vars(log).items() if name != "_changed"}
+    vars(made).update(held)
+    return made

@@ -47,11 +47,13 @@ def _show(done: Transformation) -> None:
     shown = [one for one in done.nodes if one.kind != "test" or one.outcome != "success"]
     if shown:
         columns = ["name", "kind", "outcome", "seconds", "rows"]
-        table([{name: getattr(one, name) for name in columns} for one in shown], columns)
+        how = [one.message if one.outcome == "success" else "" for one in shown]
+        rows = [{**{name: getattr(one, name) for name in columns}, "how": said} for one, said in zip(shown, how, strict=True)]
+        table(rows, [*columns, "how"])
     for one in done.nodes:
         if one.outcome in ("error", "fail", "warn"):
             say(f"[bold]{one.name}[/]: {one.outcome}")
             say(one.message.replace("[", "\\["))
     tests = [one for one in done.nodes if one.kind == "test"]
-    good = sum(one.outcome == "success" for one in tests)
-    say(f"{len(done.nodes) - len(tests)} models and seeds, {good} of {len(tests)} tests good, {done.seconds:.1f} s on {done.target}")
+    good = f"{sum(one.outcome == 'success' for one in tests)} of {len(tests)} tests good, " if tests else ""
+    say(f"{len(done.nodes) - len(tests)} models and seeds, {good}{done.seconds:.1f} s on {done.target}")

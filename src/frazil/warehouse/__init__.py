@@ -11,7 +11,11 @@ Outcome = Literal["success", "warn", "error", "fail", "skipped"]
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of one seed, model or test. `rows` is None where the engine does not tell; `message` is empty on success."""
+    """What became of one seed, model or test.
+
+    `rows` is None where the engine does not tell. `message`: what is wrong; of a mart that was built, how: which files, and whether it
+    was continued or why it was rebuilt; else empty.
+    """
 
     name: str
     kind: Literal["seed", "model", "test", "snapshot"]

@@ -124,14 +124,9 @@ def is_installed() -> bool:
 
 def _dbt(settings: Settings, directory: Path, state: Path, words: Sequence[str], results: Path) -> tuple[int, list[dict[str, Any]]]:
     """Run dbt; its exit code and what it said, one JSON object a line."""
-    # a whole target directory of one's own would lose the parsed project, half of dbt's start
-    program = [sys.executable, "-m", "frazil.warehouse.child", str(results)]
-    options = ["--log-format", "json", "--log-level", "info", "--no-use-colors"]
-    paths = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
+    program = [sys.executable, "-m", "frazil.warehouse.child", *_arguments(directory, words, results)]
     environment = {**os.environ, **_environment(settings, state)}
-    process = subprocess.Popen(
-        [*program, *options, *words, *paths], cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen(program, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         said = process.communicate()[0]
     except BaseException:  # broken off: its marts are whole, old or new
@@ -139,6 +134,12 @@ def _dbt(settings: Settings, directory: Path, state: Path, words: Sequence[str],
         process.wait()
         raise
     return process.returncode, list(_lines(said))
+
+
+def _arguments(directory: Path, words: Sequence[str], results: Path) -> list[str]:
+    """What `frazil.warehouse.child` takes. `target/` stays where it is: a fresh one would lose the parsed project, half of dbt's start."""
+    options = ["--log-format", "json", "--log-level", "info", "--no-use-colors"]
+    return [str(results), *options, *words, "--project-dir", str(directory), "--profiles-dir", str(directory)]
 
 
 def _environment(settings: Settings, state: Path) -> dict[str, str]:
@@ -184,9 +185,15 @@ def _node(one: dict[str, Any]) -> NodeResult:
         outcome=outcome,
         seconds=float(one.get("execution_time") or 0.0),
         rows=rows if isinstance(rows, int) and rows >= 0 else None,
-        message="" if outcome == "success" else str(one.get("message") or "").strip(),
+        message=_message(_KINDS.get(kind, "test"), outcome, str(one.get("message") or "").strip()),
         relation=one.get("relation_name"),
     )
+
+
+def _message(kind: str, outcome: Outcome, said: str) -> str:
+    if outcome != "success":
+        return said
+    return said.removeprefix("OK").strip() if kind == "model" else ""
 
 
 def _short(kind: str, name: str) -> str:
