@@ -78,6 +78,10 @@ class KafkaSettings(_Section):
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     group: str | None = Field(default=None, description="consumer group of the processors; default frazil-<name>")
     delivery_timeout: Duration = timedelta(seconds=30)
+    dead_letter_topics: bool = Field(default=True, description="publish dead letters to TOPIC.dead-letters, retry by TOPIC.retry")
+    retry_first: Duration = Field(default=timedelta(seconds=10), description="wait before a letter whose cause may pass is tried again")
+    retry_longest: Duration = timedelta(hours=1)
+    retry_attempts: int = Field(default=8, ge=1, le=100)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = None
     sasl_username: str | None = None
@@ -208,6 +212,22 @@ class AlertSettings(_Section):
     retry: Duration = Field(default=timedelta(seconds=5), description="wait after the first refusal; doubled up to an hour")
 
 
+class LineageSettings(_Section):
+    """Where OpenLineage events go: `docs/lineage.md`. Without `url`, and without OPENLINEAGE_URL in the environment, nowhere.
+
+    `every`: commits of this time are told as one run of landing. `queue`: events in memory, `keep`: events on disk while the
+    receiver does not answer; what is beyond is dropped and counted.
+    """
+
+    url: str | None = Field(default=None, pattern=r"^(file|https?)://.", description="file://PATH (NDJSON) or http://HOST:PORT")
+    namespace: str | None = Field(default=None, description="of jobs; default OPENLINEAGE_NAMESPACE, else the project's name")
+    api_key: SecretStr | None = Field(default=None, description="only from the environment: FRAZIL_LINEAGE__API_KEY")
+    every: Duration = timedelta(seconds=30)
+    timeout: Duration = Field(default=timedelta(seconds=5), gt=timedelta())
+    queue: int = Field(default=1_000, ge=1, le=1_000_000)
+    keep: int = Field(default=10_000, ge=0, le=1_000_000)
+
+
 class ApiSettings(_Section):
     """The HTTP door. `auth = "none"` binds to loopback only."""
 
@@ -240,6 +260,7 @@ class Settings(BaseSettings):
     process: ProcessSettings = ProcessSettings()
     pipelines: PipelinesSettings = PipelinesSettings()
     alerts: AlertSettings = AlertSettings()
+    lineage: LineageSettings = LineageSettings()
     api: ApiSettings = ApiSettings()
 
     @classmethod

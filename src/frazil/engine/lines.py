@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from frazil import lineage
 from frazil.engine.bounded import UpTo
 from frazil.engine.heartbeat import Heartbeat
 from frazil.engine.lease import Lease
 from frazil.engine.local import Engine, Line, Pace
 from frazil.engine.upkeep import Upkeep
+from frazil.engine.watch import watch
 from frazil.project import Project
 from frazil.settings import Settings
 
@@ -41,11 +43,14 @@ def engine(
         attempts=settings.process.attempts,
         until_idle=until_idle or ends is not None,
     )
-    makers = [_maker(settings, name, lease=lease, end=None if ends is None else ends[name]) for name in contracts]
+    above = lineage.parent()  # of the thread that asks for an engine; its own threads know of none
+    makers = [_maker(settings, name, above, lease=lease, end=None if ends is None else ends[name]) for name in contracts]
     return Engine(makers, contracts, pace, Heartbeat(running_dir(settings), "process" if ends is None else "pipeline"))
 
 
-def _maker(settings: Settings, name: str, *, lease: bool, end: Mapping[str, int] | None) -> Callable[[], Line]:
+def _maker(
+    settings: Settings, name: str, above: lineage.RunRef | None, *, lease: bool, end: Mapping[str, int] | None
+) -> Callable[[], Line]:
     def make() -> Line:
         project = Project(settings)  # one per thread: nothing is shared but files
         contract = project.contract(name)
@@ -61,6 +66,7 @@ def _maker(settings: Settings, name: str, *, lease: bool, end: Mapping[str, int]
             if lease and not project.logs_are_kafka
             else None,  # a consumer group shares the partitions
             upkeep=Upkeep(project, contract).after,
+            watch=watch(settings, name, above),
         )
 
     return make

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from frazil import flow
@@ -20,6 +20,7 @@ from frazil.engine.heartbeat import Heartbeat, Pulse
 from frazil.engine.lease import Lease
 from frazil.engine.metrics import COMMIT_SECONDS, COMMITS, LAG, LAST_COMMIT, RECORDS, RETRIES, STOPPED, WAITING
 from frazil.engine.patience import BETWEEN, PatientProcessor
+from frazil.engine.watch import Watch
 from frazil.errors import EXIT_AGAIN, EXIT_FAILED, EXIT_OPERATOR, EXIT_YES, CommitConflict, FrazilError, Throttled, Unavailable
 from frazil.log import LogReader
 from frazil.process import Processor
@@ -44,6 +45,7 @@ class Line:
     letters: DeadLetters
     lease: Lease | None = None
     upkeep: Callable[[Commit], None] = lambda commit: None
+    watch: Watch = field(default_factory=Watch)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Worker:
                 code = self._failed(error)
         self._pulse.state = "stopped" if code else "done"
         self._beat()
+        self._line.watch.ended(self._pulse.error if code else None)
         self._line.log.close()  # a group gives the partitions to the others at once
         if self._line.lease is not None:
             self._line.lease.release()
@@ -138,6 +141,7 @@ class Worker:
         self._last_commit, self._left_since = began, None
         self._position = commit.position
         self._count(commit, time.monotonic() - began)
+        self._line.watch.committed(commit, time.monotonic() - began)
         self._follow()
         self._line.upkeep(commit)
         return commit
