@@ -43,6 +43,7 @@ STATUS: Final[Mapping[str, int]] = {
     "request.invalid_parameter": 400,
     "run.unknown": 404,
     "server.failed": 500,
+    "trace.unknown_event": 404,
 }
 """Statuses by code; other codes take the status of their class."""
 
