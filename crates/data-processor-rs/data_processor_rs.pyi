@@ -35,9 +35,11 @@ __all__ = [
     "canonical",
     "deduplicate",
     "equal_rows",
+    "parse_avro",
     "parse_csv",
     "parse_events",
     "parse_json",
+    "parse_parquet",
     "process",
     "read_iceberg_parquet",
     "transform_batch",
@@ -119,23 +121,27 @@ class Admission:
         """The first violations (at most `max_errors`), `index` set."""
     @property
     def errors_total(self) -> int: ...
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that its records hold in memory: the body itself, or canonical JSON."""
     def __len__(self) -> int: ...
     def records(self) -> list[bytes]: ...
     def line(self, index: int) -> int | None:
-        """1-based line of an NDJSON or CSV record; None for JSON."""
+        """1-based line of an NDJSON or CSV record, row of an Avro or Parquet file; None for JSON."""
 
 def admit(
     plan: Plan, body: bytes, *, format: str, received_at_us: int, max_errors: int = 100, dialect: CsvDialect | None = None
 ) -> Admission:
     """Split a body into records and judge each. GIL released.
 
-    `json` (one object or one array) and `ndjson` records stay byte for byte; rows of `csv` become canonical JSON under the
-    contract, and their `errors` carry `line` and `column` (the column's name or None), too.
+    `json` (one object or one array) and `ndjson` records stay byte for byte. Rows of `csv` and records of files (`avro`, an object
+    container; `parquet`) become canonical JSON under the contract, at most 256 MiB of it; the `errors` of `csv` carry `line` and
+    `column` (the column's name or None), too.
 
     Raises:
         BodyError: `body.empty`, `body.invalid_json` (a JSON body that is cut or broken), `body.invalid_encoding`, `body.invalid_csv`
-            (an open quote, text after a closing quote, a column that stands twice; `line` and `column` in the facts): nothing of it
-            may be stored.
+            (an open quote, text after a closing quote, a column that stands twice; `line` and `column` in the facts), those of
+            `FileReader`, `body.too_large`: nothing of it may be stored.
         FormatError: an unknown format; names the known ones.
     """
 
@@ -177,7 +183,7 @@ class Events:
     def __len__(self) -> int: ...
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
     def line(self, index: int) -> int | None:
-        """1-based line of a record in NDJSON or CSV; None for JSON."""
+        """1-based line of a record in NDJSON or CSV, row in an Avro or Parquet file; None for JSON."""
     @property
     def violations(self) -> list[ValidationError]: ...
     @property
@@ -249,7 +255,13 @@ class AvroSchema:
         """Each value, without a registry's frame, as canonical JSON; as text, why it is no value of the schema. GIL released."""
 
 def parse_events(data: bytes, plan: Plan | None = None, *, format: str = "json", dialect: CsvDialect | None = None) -> Events:
-    """Parse a body of a named format: `json`, `ndjson` or `csv`. Raises as `admit`."""
+    """Parse a body of a named format: `json`, `ndjson`, `csv`, `avro` or `parquet`. Raises as `admit`."""
+
+def parse_avro(data: bytes, plan: Plan | None = None) -> Events:
+    """Parse an Avro object container file: members by name, writer's types to the contract's. All at once; `FileReader` goes by batches."""
+
+def parse_parquet(data: bytes, plan: Plan | None = None) -> Events:
+    """Parse a Parquet file: columns by name, any physical layout. All at once; `FileReader` goes by batches."""
 
 def parse_csv(data: bytes, plan: Plan | None = None, *, dialect: CsvDialect | None = None) -> Events:
     """Parse rows of cells: columns by name (`properties.price` is `price` in `properties`), values typed by the contract."""

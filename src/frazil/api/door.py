@@ -21,6 +21,7 @@ from data_processor_rs import Admission, KernelError, Plan
 from frazil.api import metrics
 from frazil.api.bodies import Budget
 from frazil.api.cloudevents import Filling
+from frazil.api.media import SPELLED
 from frazil.api.problems import Refused
 from frazil.api.receipts import Receipt, RequestIds, Signer, signing_key
 from frazil.batch import Span
@@ -55,6 +56,11 @@ class Judged:
     @property
     def received(self) -> int:
         return len(self.admission)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the body holds in memory: itself, and its records where they are not the body."""
+        return self.body_bytes if self.format not in SPELLED else self.body_bytes + self.admission.size_bytes
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from frazil.api import bodies, cloudevents, media, metrics, status
+from frazil.api import bodies, cloudevents, dialects, media, metrics, status
 from frazil.api.answers import answer
 from frazil.api.door import Door, Gate, Judged, Stored, digest
 from frazil.api.guard import named
@@ -27,6 +27,8 @@ LISTED: Final = 100
 LISTED_REFUSED: Final = 100_000
 """Violations in a 422: all of any body that a person can mend."""
 MAX_WAIT_SECONDS: Final = 60.0
+_GROWTH: Final = 4
+"""What a body counts as, times its size, while its records are spelled as JSON; afterwards what they hold counts."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -41,6 +43,7 @@ class Ask:
     reject: bool
     wait: float | None  # seconds to wait for its events to land
     key: str | None
+    dialect: dialects.Dialect | None = None  # of CSV
 
 
 async def ingest(request: Request) -> Response:
@@ -61,12 +64,14 @@ async def _take(request: Request, contract: str | None) -> Response:
     with door.budget.lease() as lease:
         pieces = await bodies.read(state["headers"], request.receive, door.limits, lease, state.get("is_whole", _no))
         held = sum(map(len, pieces))
-        size = held if ask.encoding == "identity" else max(held, bodies.COMPRESSED_BYTES)
+        counted = held * _GROWTH if ask.format in media.SPELLED else held
+        lease.add(counted - held)
+        size = held if counted == held and ask.encoding == "identity" else max(counted, bodies.COMPRESSED_BYTES)
         try:
             judged = await door.work(size, lambda: _judged(door, ask, request, pieces))
         except KernelError as error:
             raise translated(error) from error
-        lease.add(max(0, judged.body_bytes - held))
+        lease.add(max(0, judged.held_bytes - counted))
         if ask.reject and judged.admission.rejected:
             raise _rejected(ask.gate, judged)
         stored = await door.store(ask.gate, state["request"], judged, ask.key)
@@ -76,8 +81,12 @@ async def _take(request: Request, contract: str | None) -> Response:
 def _asked(door: Door, request: Request, contract: str | None) -> Ask:
     gate = door.gate(contract)
     headers: Mapping[str, str] = request.scope["state"]["headers"]
-    reject, wait = _wishes(request.scope["query_string"])
-    return Ask(gate, media.format_of(headers), bodies.encoding_of(headers), reject, wait, _key(headers.get("idempotency-key")))
+    query = request.scope["query_string"]
+    reject, wait = _wishes(query)
+    ask = Ask(gate, media.format_of(headers), bodies.encoding_of(headers), reject, wait, _key(headers.get("idempotency-key")))
+    if ask.format == "csv":
+        ask.dialect = dialects.dialect_of(headers, query)
+    return ask
 
 
 def _judged(door: Door, ask: Ask, request: Request, pieces: list[bytes]) -> Judged:
@@ -86,11 +95,13 @@ def _judged(door: Door, ask: Ask, request: Request, pieces: list[bytes]) -> Judg
     content, named = _records(body, ask, request)
     received_at_us = time.time_ns() // 1000
     max_errors = LISTED_REFUSED if ask.reject else LISTED
-    kind = "ndjson" if named == "ndjson" else "json"
-    admission = admit(ask.gate.plan, content, format=kind, received_at_us=received_at_us, max_errors=max_errors)
+    kind = "json" if named == "cloudevents" else named
+    dialect = ask.dialect and ask.dialect.kernel
+    admission = admit(ask.gate.plan, content, format=kind, received_at_us=received_at_us, max_errors=max_errors, dialect=dialect)
     if not len(admission):
         raise Refused("the body holds no records", code="body.empty", hint="send at least one event")
-    told = b"" if ask.key is None else digest(named.encode(), b"reject" if ask.reject else b"", content)
+    spelling = named if ask.dialect is None else repr((named, *ask.dialect))
+    told = b"" if ask.key is None else digest(spelling.encode(), b"reject" if ask.reject else b"", content)
     return Judged(admission, named, received_at_us, len(body), told)
 
 
@@ -98,7 +109,7 @@ def _records(body: bytes, ask: Ask, request: Request) -> tuple[bytes, str]:
     """What the kernel splits into records, and the name of its format in the log."""
     if ask.format == "unsaid":
         return body, media.sniffed(body)
-    if ask.format in ("json", "ndjson"):
+    if ask.format in ("json", "ndjson", *media.SPELLED):
         return body, ask.format
     filling = ask.gate.filling
     if ask.format == "binary-cloudevent":

@@ -8,9 +8,10 @@ from typing import Final, Literal
 
 from frazil.api.problems import Refused
 
-Format = Literal["json", "ndjson", "cloudevent", "cloudevents", "binary-cloudevent", "unsaid"]
-"""`json` one object or one array · `ndjson` one record per line · `cloudevent` one, `cloudevents` an array of CloudEvents in the
-structured mode · `binary-cloudevent` its attributes are headers · `unsaid` look at the bytes."""
+Format = Literal["json", "ndjson", "csv", "avro", "parquet", "cloudevent", "cloudevents", "binary-cloudevent", "unsaid"]
+"""`json` one object or one array · `ndjson` one record per line · `csv` rows, the first names the columns · `avro` an object container
+file · `parquet` · `cloudevent` one, `cloudevents` an array of CloudEvents in the structured mode · `binary-cloudevent` its attributes are
+headers · `unsaid` look at the bytes."""
 
 KNOWN: Final[dict[str, Format]] = {
     "application/json": "json",
@@ -20,13 +21,25 @@ KNOWN: Final[dict[str, Format]] = {
     "application/jsonl": "ndjson",
     "application/x-jsonlines": "ndjson",
     "application/jsonlines": "ndjson",
+    "text/csv": "csv",
+    "application/csv": "csv",
+    "application/avro": "avro",
+    "application/vnd.apache.parquet": "parquet",
+    "application/parquet": "parquet",
+    "application/x-parquet": "parquet",
     "application/cloudevents+json": "cloudevent",
     "application/cloudevents-batch+json": "cloudevents",
     "text/plain": "unsaid",
     "application/octet-stream": "unsaid",
     "": "unsaid",
 }
-OFFERED: Final = "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
+OFFERED: Final = (
+    "application/json, application/x-ndjson, text/csv, application/avro, application/vnd.apache.parquet, "
+    "application/cloudevents+json, application/cloudevents-batch+json"
+)
+SPELLED: Final = ("csv", "avro", "parquet")
+"""Formats whose records become canonical JSON at the door; the log names them as their origin."""
+_MAGIC: Final[dict[bytes, Literal["avro", "parquet"]]] = {b"Obj\x01": "avro", b"PAR1": "parquet"}
 
 
 def format_of(headers: Mapping[str, str]) -> Format:
@@ -53,8 +66,11 @@ def _format_of(content_type: str, is_binary_event: bool) -> Format:
     return known
 
 
-def sniffed(body: bytes) -> Literal["json", "ndjson"]:
-    """`json` when the body is one array or one object over several lines, else `ndjson`."""
+def sniffed(body: bytes) -> Literal["json", "ndjson", "avro", "parquet"]:
+    """`avro` and `parquet` by their first bytes; `json` when the body is one array or one object over several lines, else `ndjson`."""
+    magic = _MAGIC.get(body[:4])
+    if magic is not None:
+        return magic
     text = body[:65536].lstrip(b" \t\r\n")
     if not text.startswith(b"{"):
         return "json" if text.startswith(b"[") else "ndjson"

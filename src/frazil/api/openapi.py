@@ -73,7 +73,7 @@ _REFUSALS: Final[dict[int, tuple[str, str, str, str]]] = {
     408: ("The body came too slowly.", "body.too_slow", "the body did not arrive in 30 s", "send smaller bodies, or compress them"),
     409: ("The first request with this key still runs.", "idempotency.in_progress", "the first request still runs", "send it again later"),
     413: ("Too large, compressed or decompressed.", "body.too_large", "the body has more than 67108864 bytes", "split it"),
-    415: ("Unknown format or encoding; the hint names the known.", "format.unknown", "unknown format 'text/csv'", "set Content-Type"),
+    415: ("Unknown format or encoding; the hint names the known.", "format.unknown", "unknown format 'text/html'", "set Content-Type"),
     422: (
         "A record violates its contract (`on_invalid=reject`), or the key came with another body.",
         "records.rejected",
@@ -120,6 +120,11 @@ _PARAMETERS: Final = [
     ),
     _query("wait", "`landed`: answer 200 when the events are in the table, 202 after `timeout`.", {"type": "string", "enum": ["landed"]}),
     _query("timeout", "Seconds for `wait`.", {"type": "number", "minimum": 0, "maximum": 60, "default": 10}),
+    _query("delimiter", "Of CSV: stands between cells.", {"type": "string", "minLength": 1, "maxLength": 1, "default": ","}),
+    _query("quote", "Of CSV: stands around cells; empty: nothing does.", {"type": "string", "maxLength": 1, "default": '"'}),
+    _query("header", "Of CSV: whether the first row names the columns.", {"type": "string", "enum": ["present", "absent"]}),
+    _query("columns", "Of CSV: names of the columns, before those of a header.", {"type": "string", "example": "event_id,event_type"}),
+    _query("null", "Of CSV: an unquoted cell of this text is missing; may come again.", {"type": "string", "example": "NULL"}),
     {
         "name": "Idempotency-Key",
         "in": "header",
@@ -133,7 +138,8 @@ _CLOUD_EVENT: Final = {"specversion": "1.0", "id": _EVENT["event_id"], "source":
 _ANY: Final = {"description": "judged record by record under the contract"}
 _BODY: Final = {
     "required": True,
-    "description": "One event, an array of events, or one event per line. `Content-Encoding: gzip` and `zstd` are understood.",
+    "description": "One event, an array of events, one event per line, rows of CSV, or an Avro or Parquet file."
+    " `Content-Encoding: gzip` and `zstd` are understood.",
     "content": {
         "application/json": {
             "schema": {"anyOf": [{"type": "object"}, {"type": "array", "minItems": 1, "items": _ANY}]},
@@ -143,6 +149,12 @@ _BODY: Final = {
             "schema": {"type": "string", "minLength": 1},
             "example": '{"event_id": "0b6a8f0e-6f0e-4a39-9a86-3f2f6f1f9a10", "event_type": "click"}\n',
         },
+        "text/csv": {
+            "schema": {"type": "string", "minLength": 1},
+            "example": "event_id,event_type,properties.price\n0b6a8f0e-6f0e-4a39-9a86-3f2f6f1f9a10,click,9.99\n",
+        },
+        "application/avro": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+        "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
         "application/cloudevents+json": {"schema": {"type": "object"}, "example": _CLOUD_EVENT},
         "application/cloudevents-batch+json": {
             "schema": {"type": "array", "minItems": 1, "items": {"type": "object"}},

@@ -16,9 +16,14 @@ MEDIA_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:frazil:error:"
 
 STATUS: Final[Mapping[str, int]] = {
+    "avro.bad_schema": 400,
+    "avro.unknown_codec": 400,
     "body.empty": 400,
     "body.invalid_json": 400,
     "body.invalid_encoding": 400,
+    "body.invalid_csv": 400,
+    "body.invalid_avro": 400,
+    "body.invalid_parquet": 400,
     "body.bad_compression": 400,
     "body.cut": 400,
     "body.too_large": 413,
@@ -26,6 +31,7 @@ STATUS: Final[Mapping[str, int]] = {
     "body.too_slow": 408,
     "cloudevents.invalid": 400,
     "contract.unknown": 404,
+    "csv.bad_dialect": 400,
     "dead.no_selection": 400,
     "encoding.unknown": 415,
     "format.unknown": 415,

@@ -19,6 +19,13 @@ class Violation(BaseModel):
     value: Any = Field(description="the offending value as it stood in the record, null when there is none")
 
 
+class PlacedViolation(Violation):
+    """A violation in the answer to a body; one of CSV says where it stands there, too."""
+
+    line: int | None = Field(default=None, description="of CSV: the line at which the row begins, from 1")
+    column: str | None = Field(default=None, description="of CSV: the column's name")
+
+
 class Snapshot(BaseModel):
     """A commit that holds records of a job."""
 
@@ -52,7 +59,7 @@ class Job(BaseModel):
     received: int
     accepted: int
     rejected: int
-    errors: list[Violation] = Field(description="at most 100")
+    errors: list[PlacedViolation] = Field(description="at most 100")
     errors_total: int
     status_url: str
     status: JobStatus | None = Field(default=None, description="with wait=landed: how far processing is")
@@ -70,7 +77,7 @@ class Problem(BaseModel):
     code: str = Field(description="stable; listed in docs/errors.md")
     hint: str
     request: str | None = Field(default=None, description="the request's id, also in X-Request-Id and in the server's log")
-    errors: list[Violation] | None = None
+    errors: list[PlacedViolation] | None = None
 
 
 class Component(BaseModel):

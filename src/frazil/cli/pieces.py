@@ -5,39 +5,77 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, overload
 
 from frazil.errors import ConfigError
 
-Format = Literal["ndjson", "json"]
-KNOWN = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
+Format = Literal["ndjson", "json", "csv", "avro", "parquet"]
+KNOWN = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".csv": "csv", ".avro": "avro", ".parquet": "parquet"}
+CONTENT_TYPES: dict[Format, str] = {
+    "ndjson": "application/x-ndjson",
+    "json": "application/json",
+    "csv": "text/csv",
+    "avro": "application/avro",
+    "parquet": "application/vnd.apache.parquet",
+}
 _SPACE = b" \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
+class Numbered(Sequence[str]):
+    """Places of records that a file holds one after the other: `file[index]`."""
+
+    name: str
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        of = range(self.first, self.first + self.count)[index]
+        return [f"{self.name}[{at}]" for at in of] if isinstance(of, range) else f"{self.name}[{of}]"
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """The records of one request. `places`: `file:line` (NDJSON) or `file[index]` (JSON) of each."""
+    """The records of one request. `places`: `file:line` (NDJSON, CSV) or `file[index]` of each.
+
+    `records` are lines, elements of an array or rows of CSV; of Avro blocks, of Parquet one file. `head` goes before them.
+    """
 
     records: list[bytes]
-    places: list[str]
+    places: Sequence[str]
     format: Format
+    head: bytes = b""
 
     @property
     def body(self) -> bytes:
-        return b"\n".join(self.records) + b"\n" if self.format == "ndjson" else b"[" + b",".join(self.records) + b"]"
+        if self.format == "ndjson":
+            return b"\n".join(self.records) + b"\n"
+        return b"[" + b",".join(self.records) + b"]" if self.format == "json" else self.head + b"".join(self.records)
 
     @property
     def content_type(self) -> str:
-        return "application/x-ndjson" if self.format == "ndjson" else "application/json"
+        return CONTENT_TYPES[self.format]
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether the records are in `records` one by one."""
+        return self.format not in ("avro", "parquet") and len(self.records) > 1
 
     def halves(self) -> tuple[Piece, Piece]:
         middle = len(self.records) // 2
         return (
-            Piece(self.records[:middle], self.places[:middle], self.format),
-            Piece(self.records[middle:], self.places[middle:], self.format),
+            Piece(self.records[:middle], self.places[:middle], self.format, self.head),
+            Piece(self.records[middle:], self.places[middle:], self.format, self.head),
         )
 
 
@@ -48,6 +86,7 @@ class Cut:
     max_records: int = 5_000
     max_bytes: int = 4 * 1024 * 1024
     from_line: int = 1
+    dialect: Mapping[str, list[str]] = field(default_factory=dict)  # of CSV, as the door's parameters
     read_bytes: int = field(default=0, init=False)
 
     def pieces(self, path: str, format: str | None) -> Iterator[Piece]:
@@ -67,14 +106,24 @@ class Cut:
             yield from self._stream(stream, path, known)
 
     def _stream(self, stream: IO[bytes], name: str, format: str | None) -> Iterator[Piece]:
-        if format not in (None, "ndjson", "json"):
+        if format not in (None, *CONTENT_TYPES):
             _unknown(name, format)
+        if format in ("csv", "avro", "parquet"):
+            yield from self._typed(stream, name, format)
+            return
         first = _first_line(stream)
         array = format == "json" and (first.lstrip(_SPACE)[:1] == b"[" or not _whole(first))
         if array or (format is None and first.lstrip(_SPACE)[:1] == b"["):
             yield from self._json(first + stream.read(), name)
         else:
             yield from self._ndjson(first, stream, name)
+
+    def _typed(self, stream: IO[bytes], name: str, format: str) -> Iterator[Piece]:
+        from frazil.cli import typed_pieces
+
+        if format == "csv":
+            return typed_pieces.csv(self, stream, name, self.dialect)
+        return (typed_pieces.avro if format == "avro" else typed_pieces.parquet)(self, stream, name)
 
     def _ndjson(self, first: bytes, stream: IO[bytes], name: str) -> Iterator[Piece]:
         records: list[bytes] = []
@@ -172,6 +221,6 @@ def _unknown(path: str, format: str | None = None) -> str:
     raise ConfigError(
         f"{format!r} is not a format that can be sent" if format else f"cannot tell the format of {path} from its name",
         code="send.unknown_format",
-        hint="known formats: ndjson (.ndjson, .jsonl), json (.json); name one with --format",
+        hint="known formats: ndjson (.ndjson, .jsonl), json (.json), csv, avro, parquet; name one with --format",
         file=path,
     )

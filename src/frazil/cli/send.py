@@ -27,16 +27,19 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="NDJSON or JSON files; - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="NDJSON, JSON, CSV, Avro or Parquet files; - is stdin.")],
     contract: Contract = None,
     url: Url = None,
-    format: Annotated[str | None, typer.Option(help="ndjson or json; default: by the file's name.")] = None,
+    format: Annotated[str | None, typer.Option(help="ndjson, json, csv, avro or parquet; default: by the file's name.")] = None,
+    csv: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="How CSV is spelled: delimiter, quote, header=absent, columns, null.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most events of a request.")] = 5_000,
     batch_bytes: Annotated[int, typer.Option(min=1_024, help="Most bytes of a request.")] = 4 * 1024 * 1024,
     on_invalid: Annotated[
         str, typer.Option(help="dead_letter: bad records can be mended later. reject: nothing of such a request is stored.")
     ] = "dead_letter",
-    from_line: Annotated[int, typer.Option(min=1, help="Start at this line of an NDJSON file.")] = 1,
+    from_line: Annotated[int, typer.Option(min=1, help="Start at this line of an NDJSON or CSV file.")] = 1,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until everything has landed, and count.")] = False,
     patience: Annotated[float, typer.Option(min=0, help="Seconds without an answer after which to give up.")] = 60.0,
     json: Json = False,
@@ -46,10 +49,25 @@ def send(
 
     if on_invalid not in ("dead_letter", "reject"):
         raise typer.BadParameter("use dead_letter or reject", param_hint="--on-invalid")
-    cut = Cut(batch, batch_bytes, from_line)
+    dialect = _dialect(csv or [])
+    cut = Cut(batch, batch_bytes, from_line, dialect)
     pieces = (piece for file in files for piece in cut.pieces(file, format))
     total = sum(Path(file).stat().st_size for file in files if file != "-" and Path(file).is_file())
-    deliver(pieces, contract, url, reject=on_invalid == "reject", wait=wait, patience=patience, as_json=json, total=total or None)
+    reject = on_invalid == "reject"
+    deliver(pieces, contract, url, reject=reject, wait=wait, patience=patience, as_json=json, total=total or None, dialect=dialect)
+
+
+def _dialect(named: list[str]) -> dict[str, list[str]]:
+    """`NAME=VALUE` options as the door's parameters."""
+    dialect: dict[str, list[str]] = {}
+    for one in named:
+        name, is_there, value = one.partition("=")
+        if name not in ("delimiter", "quote", "header", "columns", "null") or not is_there:
+            raise typer.BadParameter("use delimiter=, quote=, header=absent, columns=a,b or null=", param_hint="--csv")
+        if name in ("delimiter", "quote") and len(value) > 1:
+            raise typer.BadParameter(f"{name} is one character", param_hint="--csv")
+        dialect.setdefault(name, []).append(value)
+    return dialect
 
 
 def deliver(
@@ -63,6 +81,7 @@ def deliver(
     as_json: bool = False,
     total: int | None = None,
     meant: bool = False,
+    dialect: dict[str, list[str]] | None = None,
 ) -> None:
     """Send pieces with a progress bar (`total` bytes), print the summary, exit 1 when something was rejected and not `meant` to be."""
     from frazil.cli.sender import Sender
@@ -76,6 +95,7 @@ def deliver(
             name,
             reject=reject,
             patience=patience,
+            dialect=dialect,
             waiting=lambda why, seconds: say(f"[yellow]{why}; trying again in {seconds:.1f} s[/]"),
         )
         for piece in pieces:

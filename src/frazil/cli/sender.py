@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +56,7 @@ class Sender:
     Args:
         patience: Seconds without an answer after which sending ends as not finished.
         waiting: Told why and for how many seconds a retry waits.
+        dialect: Of CSV, as the door's parameters.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Sender:
         reject: bool = False,
         patience: float = 60.0,
         waiting: Callable[[str, float], None] = lambda why, seconds: None,
+        dialect: Mapping[str, list[str]] | None = None,
     ) -> None:
         host = urlsplit(url).hostname or ""
         loopback = host in ("localhost", "::1") or host.startswith("127.")
         self._client = httpx2.Client(base_url=url, timeout=httpx2.Timeout(60.0, connect=5.0), trust_env=not loopback)
         self._query = {"contract": contract, "on_invalid": "reject" if reject else "dead_letter"}
+        self._dialect = dialect or {}
         self._url = url
         self._patience = patience
         self._waiting = waiting
@@ -86,7 +89,7 @@ class Sender:
         answer = self._answered(piece)
         if answer.status_code in (200, 202):
             self._accepted(piece, answer.json())
-        elif answer.status_code == 413 and len(piece.records) > 1:
+        elif answer.status_code == 413 and piece.can_be_cut:
             for half in piece.halves():
                 self.send(half)
         else:
@@ -113,13 +116,14 @@ class Sender:
     def _answered(self, piece: Piece) -> httpx2.Response:
         """The server's answer that is not `come again`."""
         headers = {"Content-Type": piece.content_type, "Idempotency-Key": str(uuid.uuid4())}
+        query = {**self._query, **self._dialect} if piece.format == "csv" else self._query
         body = piece.body
         self.tally.bytes += len(body)
         silent_since, attempt = time.monotonic(), 0
         while True:
             try:
                 self.tally.requests += 1
-                answer = self._client.post("/api/v1/ingest", params=self._query, content=body, headers=headers)
+                answer = self._client.post("/api/v1/ingest", params=query, content=body, headers=headers)
                 if answer.status_code not in _AGAIN:
                     return answer
                 why, wait = f"{answer.status_code} {_problem(answer)['code']}", _retry_after(answer)
@@ -137,7 +141,7 @@ class Sender:
         line = piece.places[0].rpartition(":")[2]
         again = (
             f"send the rest with --from-line {line}"
-            if piece.format == "ndjson" and line.isdigit()
+            if piece.format in ("ndjson", "csv") and line.isdigit()
             else "send again: what is there already is a duplicate"
         )
         return Unavailable(
@@ -166,11 +170,11 @@ class Sender:
             raise ContractError(problem["detail"], code=problem["code"], hint=problem["hint"], contract=self._query["contract"])
         if answer.status_code not in (400, 413, 415, 422):
             raise FrazilError(problem["detail"], code=problem["code"], hint=problem["hint"], status=answer.status_code)
-        self.tally.received += len(piece.records)
-        self.tally.rejected += len(piece.records)
+        self.tally.received += len(piece.places)
+        self.tally.rejected += len(piece.places)
         self._violations(piece, problem.get("errors") or [])
         if not problem.get("errors"):
-            self.tally.note(problem["code"], problem["detail"], problem["hint"], piece.places[0], len(piece.records))
+            self.tally.note(problem["code"], problem["detail"], problem["hint"], piece.places[0], len(piece.places))
 
     def _violations(self, piece: Piece, errors: list[dict[str, Any]]) -> None:
         for one in errors:

@@ -11,7 +11,7 @@ pub use super::source::Format;
 use super::syntax::{Fault, Limits, value_end};
 use super::text::skip_space;
 use super::violation::Violation;
-use super::{guarded, in_blocks};
+use super::{avro, guarded, in_blocks, parquet_input};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -65,7 +65,7 @@ impl Admission {
         &self.body[start as usize..end as usize]
     }
 
-    /// 1-based line of an NDJSON or CSV record.
+    /// 1-based line of an NDJSON or CSV record, or row of a file.
     pub fn line(&self, index: usize) -> Option<u64> {
         self.lines.as_ref().map(|lines| u64::from(lines[index]))
     }
@@ -74,7 +74,8 @@ impl Admission {
 /// Splits a body into records and judges each; keeps the first `max_errors` violations.
 ///
 /// Errors, with nothing of the body to be stored: `body.empty`, `body.invalid_json`, `body.invalid_encoding` (`at` in the facts),
-/// `body.invalid_csv` (`line`, `column`), `body.too_large` from 4 GiB, `process.panicked`.
+/// `body.invalid_csv` (`line`, `column`), `body.invalid_avro`, `avro.bad_schema`, `avro.unknown_codec`, `body.invalid_parquet`,
+/// `body.too_large` from 4 GiB, or 256 MiB of records as JSON where they come in another format, `process.panicked`.
 pub fn admit(plan: &Plan, body: Bytes, format: Format, received_us: i64, max_errors: usize) -> Result<Admission> {
     admit_in(plan, body, format, &Dialect::default(), received_us, max_errors)
 }
@@ -89,11 +90,15 @@ pub fn admit_in(
     max_errors: usize,
 ) -> Result<Admission> {
     let spare = plan.spare.take().unwrap_or_else(|| Columns::for_verdicts(plan, ROWS));
-    let door = Door::new(Judge::reusing(plan, spare), format, received_us, max_errors);
+    let mut door = Door::new(Judge::reusing(plan, spare), format, received_us, max_errors);
+    door.most = MOST_TEXT;
     let Door { judge, admission, .. } = door.judged(plan, body, dialect)?;
     plan.spare.give(judge.into_columns());
     Ok(admission)
 }
+
+/// Most bytes that the records of a CSV, Avro or Parquet body at the door may have as JSON.
+const MOST_TEXT: usize = 256 << 20;
 
 /// Bytes of a small record: room for rows is made by it.
 const SMALL: usize = 256;
@@ -126,6 +131,8 @@ struct Door<'a> {
     received_us: i64,
     max_errors: usize,
     format: Format,
+    /// Most bytes of records that are made here.
+    most: usize,
     admission: Admission,
     /// The record of each row, where rows are kept.
     records: Option<Vec<u32>>,
@@ -133,7 +140,8 @@ struct Door<'a> {
 
 impl<'a> Door<'a> {
     fn new(judge: Judge<'a>, format: Format, received_us: i64, max_errors: usize) -> Self {
-        Door { judge, padded: Padded::default(), received_us, max_errors, format, admission: Admission::default(), records: None }
+        let (padded, admission) = (Padded::default(), Admission::default());
+        Door { judge, padded, received_us, max_errors, format, most: usize::MAX, admission, records: None }
     }
 
     fn judged(mut self, plan: &Plan, body: Bytes, dialect: &Dialect) -> Result<Self> {
@@ -145,9 +153,19 @@ impl<'a> Door<'a> {
                 Format::Json => self.json(body)?,
                 Format::Ndjson => self.ndjson(body),
                 Format::Csv => {
-                    let (records, layout) = csv::canonical(plan, &body, dialect)?;
+                    let (records, layout) = csv::canonical(plan, &body, dialect, self.most)?;
                     self.canonical(records);
                     self.admission.layout = Some(layout);
+                }
+                Format::Avro => {
+                    let mut records = Canonical::new(body.len() * 2, self.most);
+                    avro::canonical(plan, &body, |text| records.row(text))?;
+                    self.canonical(records);
+                }
+                Format::Parquet => {
+                    let mut records = Canonical::new(body.len() * 2, self.most);
+                    parquet_input::canonical(plan, body, |text| records.row(text))?;
+                    self.canonical(records);
                 }
             }
             if self.admission.is_empty() {

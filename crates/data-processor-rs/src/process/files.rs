@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use data_processor_core::error::{Error, ErrorKind};
-use data_processor_core::process::admit::Indexed;
+use data_processor_core::process::admit::{Format, Indexed};
+use data_processor_core::process::csv::Dialect;
 use data_processor_core::process::{avro, batches, parquet_input};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::Plan;
-use super::events::{ValidationError, error};
+use super::events::{Events, ValidationError, error, parsed};
 use crate::errors::to_python;
 use crate::rows::Rows;
 
@@ -123,6 +124,20 @@ fn canonical<'py>(py: Python<'py>, plan: &Plan, file: PyBackedBytes, format: &st
     Ok(records.iter().map(|record| PyBytes::new(py, record)).collect())
 }
 
+/// Parses an Avro object container file into typed columns.
+#[pyfunction]
+#[pyo3(signature = (data, plan = None))]
+fn parse_avro(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>) -> PyResult<Events> {
+    parsed(py, data, plan, Some(Format::Avro), &Dialect::default())
+}
+
+/// Parses a Parquet file into typed columns.
+#[pyfunction]
+#[pyo3(signature = (data, plan = None))]
+fn parse_parquet(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>) -> PyResult<Events> {
+    parsed(py, data, plan, Some(Format::Parquet), &Dialect::default())
+}
+
 /// A writer's schema, to read single values by.
 #[pyclass(frozen, module = "data_processor_rs")]
 pub struct AvroSchema {
@@ -153,5 +168,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<FileBatch>()?;
     module.add_class::<FileReader>()?;
     module.add_class::<AvroSchema>()?;
+    module.add_function(wrap_pyfunction!(parse_avro, module)?)?;
+    module.add_function(wrap_pyfunction!(parse_parquet, module)?)?;
     module.add_function(wrap_pyfunction!(canonical, module)?)
 }

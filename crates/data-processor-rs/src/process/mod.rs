@@ -81,6 +81,11 @@ impl Admission {
         self.0.errors_total
     }
 
+    #[getter]
+    fn size_bytes(&self) -> usize {
+        self.0.body.len()
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }

@@ -26,12 +26,12 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// Errors, with nothing of the body to be stored: `body.invalid_csv` (an open quote, text after a closing one, a name that stands
 /// twice in the header), `body.invalid_encoding` for a header that is not UTF-8, `body.empty` without a header,
-/// `body.too_large` from 4 GiB of records.
-pub fn canonical(plan: &Plan, body: &[u8], dialect: &Dialect) -> Result<(Canonical, Layout)> {
+/// `body.too_large` when the records pass `most` bytes.
+pub fn canonical(plan: &Plan, body: &[u8], dialect: &Dialect, most: usize) -> Result<(Canonical, Layout)> {
     let mut rows = Rows::new(body, dialect);
     let mut cells = Vec::new();
     let layout = layout(plan, body, dialect, &mut rows)?;
-    let mut records = Canonical { text: Vec::with_capacity(body.len() * 2), ..Canonical::default() };
+    let mut records = Canonical::new(body.len() * 2, most);
     while let Some(line) = rows.next(&mut cells)? {
         let writer = Writer { plan, dialect, bytes: body, cells: &cells };
         records.record(line, |out| writer.row(&layout, out))?;

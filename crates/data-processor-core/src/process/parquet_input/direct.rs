@@ -367,7 +367,8 @@ pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, rep
     fields.iter().map(&mut in_codes).collect()
 }
 
-fn leaves(kind: &DataType) -> usize {
+/// Columns that a type takes in a file.
+pub fn leaves(kind: &DataType) -> usize {
     match kind {
         DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
         DataType::List(item) | DataType::Map(item, _) => leaves(item.data_type()),

@@ -52,6 +52,15 @@ impl File {
     ///
     /// Errors: `body.invalid_parquet` for anything that cannot be read or has a column of a type that JSON and contracts have not.
     pub fn open(plan: &Plan, file: Bytes, rows: usize) -> Result<File> {
+        File::opened(file, rows, |schema, metadata| in_codes(plan, schema, metadata))
+    }
+
+    /// Opens a file whose texts stay codes wherever the file has them so: a long text that repeats lies in memory once.
+    fn open_in_codes(file: Bytes) -> Result<File> {
+        File::opened(file, ROWS, all_in_codes)
+    }
+
+    fn opened(file: Bytes, rows: usize, coded: impl FnOnce(&SchemaRef, &ParquetMetaData) -> SchemaRef) -> Result<File> {
         let length = file.len() as i64;
         let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load(&file, options()).map_err(invalid)?;
@@ -63,7 +72,7 @@ impl File {
         }
         let schema = hinted(metadata.schema(), metadata.metadata().file_metadata().schema_descr());
         schema.fields().iter().try_for_each(|field| known(field.data_type(), field.name()))?;
-        let options = options().with_schema(in_codes(plan, &schema, metadata.metadata()));
+        let options = options().with_schema(coded(&schema, metadata.metadata()));
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(invalid)?;
         let reader = builder.with_batch_size(rows.max(1)).build().map_err(invalid)?;
         Ok(File { reader })
@@ -109,6 +118,29 @@ fn in_codes(plan: &Plan, schema: &SchemaRef, file: &ParquetMetaData) -> SchemaRe
     Arc::new(arrow_schema::Schema::new(direct::in_codes(plan, plan.record(), schema.fields(), &mut 0, &repeats)))
 }
 
+/// The schema with every text and every run of bytes, alone or in objects, as codes into its dictionary where it has one.
+fn all_in_codes(schema: &SchemaRef, file: &ParquetMetaData) -> SchemaRef {
+    let has_codes = |column: usize| file.row_groups().iter().all(|group| group.column(column).dictionary_page_offset().is_some());
+    let mut leaf = 0;
+    let fields = schema.fields().iter().map(|field| coded(field, &mut leaf, &has_codes)).collect::<Fields>();
+    Arc::new(arrow_schema::Schema::new(fields))
+}
+
+fn coded(field: &FieldRef, leaf: &mut usize, has_codes: &impl Fn(usize) -> bool) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| coded(field, leaf, has_codes)).collect()),
+        kind @ (DataType::Utf8 | DataType::Binary) if has_codes(*leaf) => {
+            *leaf += 1;
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(kind.clone()))
+        }
+        kind => {
+            *leaf += direct::leaves(kind);
+            kind.clone()
+        }
+    };
+    Arc::new(field.as_ref().clone().with_data_type(kind))
+}
+
 /// Dictionary pages of so many bytes are worth keeping whatever follows them.
 const SMALL: i64 = 16 << 10;
 
@@ -130,7 +162,7 @@ fn known(kind: &DataType, name: &str) -> Result<()> {
 pub fn canonical(plan: &Plan, file: Bytes, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     guarded(|| {
         let mut most = most_text(file.len());
-        let mut opened = File::open(plan, file, ROWS)?;
+        let mut opened = File::open_in_codes(file)?;
         let (writer, mut text) = (Writer { plan }, Vec::new());
         while let Some(batch) = opened.batch()? {
             for row in 0..batch.num_rows() {
