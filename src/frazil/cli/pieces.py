@@ -30,17 +30,17 @@ class Numbered(Sequence[str]):
 
     name: str
     first: int
-    count: int
+    length: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        of = range(self.first, self.first + self.count)[index]
+        of = range(self.first, self.first + self.length)[index]
         return [f"{self.name}[{at}]" for at in of] if isinstance(of, range) else f"{self.name}[{of}]"
 
 

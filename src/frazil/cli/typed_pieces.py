@@ -93,7 +93,8 @@ def avro(cut: Cut, stream: IO[bytes], name: str) -> Iterator[Piece]:
         yield Piece([content], Numbered(name, 0, 1), "avro")
         return
     head_end = blocks[0][1] if blocks else len(content)
-    head, first, count, taken = content[:head_end], 0, 0, []
+    head, first, count = content[:head_end], 0, 0
+    taken: list[bytes] = []
     for values, start, end in blocks:
         size = sum(map(len, taken))
         if taken and (count + values > cut.max_records or size + end - start > cut.max_bytes):
@@ -157,9 +158,10 @@ def parquet(cut: Cut, stream: IO[bytes], name: str) -> Iterator[Piece]:
         if len(content) <= cut.max_bytes and count <= cut.max_records:
             yield Piece([content], Numbered(name, 0, max(count, 1)), "parquet")
             return
-        first = 0
+        first, columns = 0, file.schema
+        twelve = any(columns.column(at).physical_type == "INT96" for at in range(len(columns)))
         for batch in file.iter_batches(batch_size=cut.max_records):
-            yield Piece([_written(batch, file)], Numbered(name, first, batch.num_rows), "parquet")
+            yield Piece([_written(batch, twelve)], Numbered(name, first, batch.num_rows), "parquet")
             first += batch.num_rows
     except (OSError, ValueError, NotImplementedError) as error:
         if len(content) <= cut.max_bytes:
@@ -168,13 +170,11 @@ def parquet(cut: Cut, stream: IO[bytes], name: str) -> Iterator[Piece]:
         raise ConfigError(f"{name} cannot be cut: {error}", code="send.bad_file", hint="write the file again", file=name) from error
 
 
-def _written(batch: pa.RecordBatch, file: object) -> bytes:
-    """Rows as a file. Times of twelve bytes stay such: they mean UTC, which no other spelling of them says."""
+def _written(batch: pa.RecordBatch, twelve: bool) -> bytes:
+    """Rows as a file. Times of twelve bytes stay such (`twelve`): they mean UTC, which no other spelling of them says."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = getattr(file, "schema", ())
-    twelve = any(schema.column(at).physical_type == "INT96" for at in range(len(schema)))  # type: ignore[union-attr]
     out = io.BytesIO()
     pq.write_table(pa.Table.from_batches([batch]), out, compression="zstd", use_deprecated_int96_timestamps=twelve)
     return out.getvalue()
