@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -54,7 +55,9 @@ def trace(project: Project, event_id: str, *, contract: str | None = None) -> di
             event_id=event_id[:80],
             contracts=", ".join(one.name for one in chosen),
         )
-    return {"event_id": event_id, "records": records, "marts": _marts(project, event_id), "checks": _checks(project)}
+    marts = _marts(project, event_id)
+    tables = {one["table"] for one in (*records, *marts) if "table" in one}
+    return {"event_id": event_id, "records": records, "marts": marts, "checks": _checks(project, tables)}
 
 
 def _records(project: Project, contract: Contract, event_id: str) -> list[dict[str, Any]]:
@@ -164,13 +167,14 @@ def _marts(project: Project, event_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def _checks(project: Project) -> list[dict[str, Any]]:
-    """The last stored run of checks: per table, how many passed and what failed."""
+def _checks(project: Project, tables: Collection[str]) -> list[dict[str, Any]]:
+    """The last stored checks of these tables: per table, how many passed and what failed."""
     table = project.lake.find(_RESULTS)
-    if table is None:
+    if table is None or not tables:
         return []
     sql = view(table.schema(), [path_of(task.file.file_path) for task in files.planned(table)])
-    last = f'SELECT * FROM ({sql}) QUALIFY started_at = max(started_at) OVER (PARTITION BY "table")'
+    chosen = ", ".join(literal(name) for name in sorted(tables))
+    last = f'SELECT * FROM ({sql}) WHERE "table" IN ({chosen}) QUALIFY started_at = max(started_at) OVER (PARTITION BY "table")'
     grouped = f"""SELECT "table", any_value(run_id) AS run_id, any_value(started_at) AS started_at, count(*) AS checks,
         count(*) FILTER (passed) AS passed, list(message) FILTER (NOT passed) AS failed FROM ({last}) GROUP BY 1 ORDER BY 1"""
     return [{key: _plain(one) for key, one in row.items()} for row in _asked(grouped)]
@@ -184,6 +188,12 @@ def _asked(sql: str) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
+    """JSON-ready: times as text, exact decimals and what is no finite number, too."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    return value if value is None or isinstance(value, bool | int | float | str | list) else str(value)
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value if finite and (value is None or isinstance(value, bool | int | float | str)) else str(value)

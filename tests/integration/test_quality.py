@@ -7,16 +7,25 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.schema import Schema
+from pyiceberg.table.update import AddSchemaUpdate, AssertTableUUID, SetCurrentSchemaUpdate
 
 from frazil import settings as configuration
+from frazil.engine.upkeep import Keeper
 from frazil.errors import ConfigError
+from frazil.project import Project
+from frazil.quality import CheckResult, QualityReport
 from frazil.quality.alert import Outbox
 from frazil.quality.report import history
 from frazil.quality.run import check
@@ -56,6 +65,12 @@ def receiving(answers: list[int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             if status == 200:
                 got.append({"key": self.headers["Idempotency-Key"], "body": body})
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None: ...
@@ -102,9 +117,9 @@ def test_a_critical_failure_is_reported_kept_and_told_once_on_every_channel(
             monkeypatch.setenv("FRAZIL_ALERTS__EMAIL", '["on-call@shop.example"]')
             monkeypatch.setenv("FRAZIL_ALERTS__SMTP_PORT", str(mail.port))
             monkeypatch.setenv("FRAZIL_ALERTS__RETRY", "0.05")
-            settings = configuration.load(shop.root)
-            first = check(settings, now=LATER)
-            again = check(settings, now=LATER)  # a retry of the step, say
+            chosen = configuration.load(shop.root)
+            first = check(chosen, now=LATER)
+            again = check(chosen, now=LATER)  # a retry of the step, say
     finally:
         mail.stop()
     assert [one.suite for one in first.critical] == ["own"]
@@ -127,24 +142,96 @@ def test_a_critical_failure_is_reported_kept_and_told_once_on_every_channel(
 
 
 @pytest.mark.prop(31)
-def test_an_endpoint_that_is_down_loses_and_doubles_no_alert(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken(shop)
-    with receiving([]) as (url, _):
-        pass  # it is gone: nobody listens
-    monkeypatch.setenv("FRAZIL_ALERTS__WEBHOOK", url)
+@pytest.mark.parametrize("refusal", [0, 500, 302, 404])
+def test_an_endpoint_that_is_down_loses_and_doubles_no_alert_and_maintenance_delivers_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    """0: nobody listens. 302: a redirect would turn a POST into a GET, which tells nobody."""
     monkeypatch.setenv("FRAZIL_ALERTS__RETRY", "100")
-    report = check(configuration.load(shop.root), now=LATER)
-    (waiting,) = Outbox(configuration.load(shop.root)).letters()
-    assert waiting.delivered is None
-    assert waiting.error is not None
-    with receiving([]) as (url, got):
-        monkeypatch.setenv("FRAZIL_ALERTS__WEBHOOK", url)
-        outbox = Outbox(configuration.load(shop.root))
-        with outbox._transaction() as database:
-            database.execute("UPDATE letters SET next = 0")  # the wait is over
-        assert outbox.deliver() == 0
-        assert outbox.deliver() == 0
-    assert [one["key"] for one in got] == [f"{report.run_id}-webhook"]
+    with receiving([refusal]) as (url, got):
+        monkeypatch.setenv("FRAZIL_ALERTS__WEBHOOK", url if refusal else f"http://127.0.0.1:{free_port()}/hook")
+        monkeypatch.setenv("FRAZIL_ALERTS__EMAIL", '["on-call@shop.example"]')
+        monkeypatch.setenv("FRAZIL_ALERTS__SMTP_PORT", str(free_port()))
+        assert Outbox(configuration.load(shop.root)).decide(failing(Day("r1", bad=1))) == 2
+        assert Outbox(configuration.load(shop.root)).deliver() == 2
+    assert not got
+    waiting = Outbox(configuration.load(shop.root)).letters()
+    assert [one.delivered for one in waiting] == [None, None]
+    assert all(one.error for one in waiting)
+    box = Mailbox()
+    mail = Controller(box, hostname="127.0.0.1", port=free_port())
+    mail.start()
+    try:
+        with receiving([]) as (url, got):
+            monkeypatch.setenv("FRAZIL_ALERTS__WEBHOOK", url)
+            monkeypatch.setenv("FRAZIL_ALERTS__SMTP_PORT", str(mail.port))
+            project = Project(configuration.load(shop.root))
+            assert alerts_of(Keeper(project)) == {"delivered": 0, "waiting": 2}, "not due yet"
+            with Outbox(project.settings)._transaction() as database:
+                database.execute("UPDATE letters SET next = 0")  # the wait is over
+            assert alerts_of(Keeper(project, dry_run=True)) == {"delivered": 0, "waiting": 2}
+            assert alerts_of(Keeper(project)) == {"delivered": 2, "waiting": 0}
+            assert alerts_of(Keeper(project)) == {"delivered": 0, "waiting": 0}
+    finally:
+        mail.stop()
+    assert [one["key"] for one in got] == ["r1-webhook"]
+    assert len(box.letters) == 1
+    assert b"<r1-email@frazil>" in box.letters[0]
+
+
+def alerts_of(keeper: Keeper) -> dict[str, Any]:
+    """What a round of maintenance says of alerts."""
+    (told,) = [one for one in keeper.report()[1] if one["job"] == "alerts"]
+    return {name: told[name] for name in ("delivered", "waiting")}
+
+
+@dataclass(frozen=True)
+class Day:
+    """A run of three checks that look alike; the first `bad` fail. `missing`: the last is no longer in the suite."""
+
+    run: str
+    bad: int
+    missing: bool = False
+
+
+def failing(day: Day) -> QualityReport:
+    one = CheckResult("own", "raw_events", "user_id", "references", "critical", True, 0, 0.0, [], "raw_events.user_id: references")
+    checks = [replace(one, passed=number >= day.bad) for number in range(2 if day.missing else 3)]
+    return QualityReport(day.run, NOON, 0.0, checks)
+
+
+@pytest.mark.prop(31)
+@given(st.lists(st.builds(Day, st.just(""), st.integers(0, 3), st.booleans()), max_size=8))
+@settings(max_examples=25)
+def test_a_failure_is_told_when_it_begins_and_again_only_after_it_ended(days: list[Day]) -> None:
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "frazil.toml").write_text('name = "till"\n[alerts]\nemail = ["on-call@shop.example"]\n')
+        outbox = Outbox(configuration.load(root))
+        before: set[int] = set()
+        for number, day in enumerate(days):
+            bad = set(range(min(day.bad, 2 if day.missing else 3)))
+            told = outbox.decide(failing(replace(day, run=f"r{number}")))
+            assert told == (1 if bad - before else 0)
+            before = bad
+
+
+def test_a_column_that_disappeared_is_critical_by_the_contract_and_told_where_a_check_names_it(shop: Shop) -> None:
+    lake = shop.project.lake
+    table = lake.find("raw_events")
+    assert table is not None
+    gone = table.schema().find_field("session_id").field_id
+    left = Schema(*(one for one in table.schema().fields if one.field_id != gone), schema_id=99)
+    updates = (AddSchemaUpdate(schema=left), SetCurrentSchemaUpdate(schema_id=-1))
+    lake.catalog.commit_table(table, (AssertTableUUID(uuid=table.metadata.table_uuid),), updates)
+    report = check(shop.settings, tables=["raw_events"], now=LATER)
+    assert {one.column for one in report.critical} == {"session_id"}
+    assert any("raw_events.session_id is absent, the contract says string" in one.message for one in report.critical)
+    (shop.root / "quality" / "own.yaml").write_text("suite: own\nchecks:\n  - {table: raw_events, unique: session_id}\n")
+    with pytest.raises(ConfigError) as stopped:
+        check(shop.settings, suites=["own"], now=LATER)
+    assert stopped.value.code == "quality.unknown_column"
+    assert "own.yaml:3" in str(stopped.value)
 
 
 def test_a_good_lake_passes_and_an_empty_day_is_named(shop: Shop) -> None:

@@ -28,7 +28,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 import frazil
 from frazil import telemetry
-from frazil.api import dead, health, ingest, live, metrics, openapi, pipelines, status
+from frazil.api import dead, health, ingest, live, metrics, openapi, pipelines, status, trace
 from frazil.api.door import Door
 from frazil.api.guard import Guard, check_binding, refusal
 from frazil.api.problems import Refused
@@ -154,6 +154,7 @@ def _add_routes(app: FastAPI) -> None:
         openapi.REPLAY_ANSWERS,
         openapi.REPLAY,
     )
+    trace.add_routes(add)
     pipelines.add_routes(add)
     add("GET", "/health", health.health, "All components", openapi.HEALTH_ANSWERS)
     add("GET", "/health/live", health.live, "The process answers", openapi.LIVE_ANSWERS)

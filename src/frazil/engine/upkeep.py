@@ -12,6 +12,7 @@ from typing import Any
 from frazil.contract import Contract
 from frazil.errors import EXIT_AGAIN, EXIT_FAILED, EXIT_YES, FrazilError
 from frazil.project import Project
+from frazil.quality.alert import Outbox
 from frazil.sink import Commit
 from frazil.table import maintenance, orphans, retention
 from frazil.table.catalog import DEAD_LETTERS
@@ -22,7 +23,7 @@ _EVERY_COMMITS = 20
 """A commit's cost grows with the snapshots kept, so the worker that makes them forgets them, too."""
 
 
-_DONE = ("commits", "expired", "segments", "deleted")
+_DONE = ("commits", "expired", "segments", "deleted", "delivered")
 """Facts of which one is not zero when a job did something."""
 
 
@@ -58,6 +59,7 @@ class Keeper:
     def __init__(self, project: Project, *, dry_run: bool = False) -> None:
         self._project = project
         self._dry_run = dry_run
+        self._outbox = Outbox(project.settings)
         self._done: dict[str, float] = {}
 
     def round(self, tables: list[str] | None = None, *, force: bool = False) -> int:
@@ -67,11 +69,14 @@ class Keeper:
     def report(self, tables: list[str] | None = None, *, force: bool = False) -> tuple[int, list[dict[str, Any]]]:
         """As `round`, with what was done per table and job."""
         code, facts = EXIT_YES, []
+        if not tables and self._outbox.exists:  # first, and though the lake may not answer: that is when people want to know
+            told, code = self._run(ALL_TABLES, "alerts", self._deliver)
+            facts.append({"table": ALL_TABLES, "job": "alerts", **told})
         try:
             chosen = tables or self._project.lake.names()
         except FrazilError as error:
             _log.warning("maintenance waits", code=error.code, error=error.message)
-            return EXIT_AGAIN, []
+            return EXIT_AGAIN, facts
         jobs = [(table, job, *what) for table in chosen for job, what in self._jobs(table).items()]
         if not tables:  # a file is an orphan only when no table names it
             jobs.append((ALL_TABLES, "orphans", _SWEEP_SECONDS, self._sweep))
@@ -103,6 +108,12 @@ class Keeper:
         finally:
             reader.close()
         return {"segments": done.segments, "floor": done.floor.to_json()}
+
+    def _deliver(self) -> Mapping[str, Any]:
+        """Send the alerts that are due. An endpoint that is down is no failure of maintenance: its letters wait for the next round."""
+        before = self._outbox.waiting()
+        after = before if self._dry_run or not before else self._outbox.deliver()
+        return {"delivered": before - after, "waiting": after}
 
     def _sweep(self) -> Mapping[str, Any]:
         """Delete orphans. The first sweep of a lake only reports, so that a person can look before the second (RELIABILITY 2.6)."""

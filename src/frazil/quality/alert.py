@@ -8,12 +8,14 @@ alert. Delivery: a letter is marked when its endpoint has answered; one whose an
 
 from __future__ import annotations
 
+import http.client
 import json
 import smtplib
 import sqlite3
+import ssl
 import time
-import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from frazil.telemetry import logger
 
 _log = logger("alert")
 _CLAIM_SECONDS = 60.0
+"""How long a letter is another's, beyond 20 times the timeout: the steps of a talk with a mail server."""
+_KEEP_SECONDS = 30 * 86_400.0
+"""How long a delivered letter is kept to be looked at."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS incidents (name TEXT PRIMARY KEY, run TEXT NOT NULL, opened REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS letters (
@@ -60,32 +65,39 @@ class Outbox:
         return self._file.is_file()
 
     def decide(self, report: QualityReport) -> int:
-        """Open and close incidents by a run's results and write the letters for the new ones; returns how many letters."""
-        ran = {_name(one) for one in report.checks if one.severity == "critical"}
-        failed = {_name(one): one for one in report.critical}
+        """Open and close incidents by a run's results and write the letters for the new ones; returns how many letters.
+
+        Of a table and suite that were looked at, only what failed stays open: a check that passed or is no more closes.
+        """
+        named = _named(report.checks)
+        failed = {name: one for name, one in named.items() if not one.passed and one.severity == "critical"}
+        looked = {(one.suite, one.table) for one in report.checks}
         with self._transaction() as database:
             known = {row[0] for row in database.execute("SELECT name FROM incidents")}
-            database.executemany("DELETE FROM incidents WHERE name = ?", [(name,) for name in known & ran - failed.keys()])
-            new = [one for name, one in failed.items() if name not in known]
-            now = time.time()
-            database.executemany("INSERT INTO incidents VALUES (?, ?, ?)", [(_name(one), report.run_id, now) for one in new])
+            closed = [(name,) for name in known - failed.keys() if tuple(json.loads(name)[:2]) in looked]
+            database.executemany("DELETE FROM incidents WHERE name = ?", closed)
+            new, now = [one for name, one in failed.items() if name not in known], time.time()
+            rows = [(name, report.run_id, now) for name in failed if name not in known]
+            database.executemany("INSERT INTO incidents VALUES (?, ?, ?)", rows)
+            database.execute("DELETE FROM letters WHERE delivered < ?", (now - _KEEP_SECONDS,))
             channels = _channels(self._settings.alerts) if new else {}
             body = json.dumps(_body(self._settings, report, new))
-            rows = [(f"{report.run_id}-{channel}", channel, body, now) for channel in channels]
-            database.executemany("INSERT OR IGNORE INTO letters (id, channel, body, next) VALUES (?, ?, ?, ?)", rows)
+            letters = [(f"{report.run_id}-{channel}", channel, body, now) for channel in channels]
+            database.executemany("INSERT OR IGNORE INTO letters (id, channel, body, next) VALUES (?, ?, ?, ?)", letters)
         for one in new:
             _log.error(
                 "critical check failed", suite=one.suite, table=one.table, column=one.column, check=one.expectation, said=one.message
             )
-        return len(rows)
+        return len(letters)
 
     def deliver(self, *, seconds: float = 0.0) -> int:
         """Send what is due, for at most `seconds` of waiting for retries; returns how many letters are still to be sent."""
         deadline = time.monotonic() + seconds
         while True:
-            for letter in self._claimed():
+            due = time.time()
+            while (letter := self._claimed(due)) is not None:
                 self._send(letter)
-            waiting = [one for one in self.letters() if one.delivered is None]
+            waiting = self._undelivered()
             soonest = min((one.next for one in waiting), default=0.0) - time.time()
             if not waiting or time.monotonic() + max(0.0, soonest) > deadline:
                 return len(waiting)
@@ -97,16 +109,24 @@ class Outbox:
             rows = database.execute("SELECT id, channel, body, attempts, next, delivered, error FROM letters ORDER BY id").fetchall()
         return [Letter(name, channel, json.loads(body), *rest) for name, channel, body, *rest in rows]
 
-    def _claimed(self) -> list[Letter]:
-        """Letters that are due and that no other process sends at the moment."""
+    def waiting(self) -> int:
+        """How many letters are still to be sent."""
+        return len(self._undelivered())
+
+    def _undelivered(self) -> list[Letter]:
+        return [one for one in self.letters() if one.delivered is None]
+
+    def _claimed(self, due: float) -> Letter | None:
+        """A letter that is due and that no other process sends at the moment; it is ours for as long as sending can take."""
         now = time.time()
+        stale = now - _CLAIM_SECONDS - 20 * self._settings.alerts.timeout.total_seconds()
         with self._transaction() as database:
             rows = database.execute(
-                "UPDATE letters SET claimed = ? WHERE delivered IS NULL AND next <= ? AND claimed < ?"
-                " RETURNING id, channel, body, attempts, next, delivered, error",
-                (now, now, now - _CLAIM_SECONDS),
+                "UPDATE letters SET claimed = ? WHERE id = (SELECT id FROM letters WHERE delivered IS NULL AND next <= ? AND claimed < ?"
+                " ORDER BY id LIMIT 1) RETURNING id, channel, body, attempts, next, delivered, error",
+                (now, due, stale),
             ).fetchall()
-        return [Letter(name, channel, json.loads(body), *rest) for name, channel, body, *rest in rows]
+        return next((Letter(name, channel, json.loads(body), *rest) for name, channel, body, *rest in rows), None)
 
     def _send(self, letter: Letter) -> None:
         channels = _channels(self._settings.alerts)
@@ -114,7 +134,7 @@ class Outbox:
             if letter.channel not in channels:
                 raise OSError(f"[alerts] has no {letter.channel} any more")
             channels[letter.channel](letter)
-        except (OSError, smtplib.SMTPException, urllib.error.URLError, ValueError) as error:
+        except (OSError, smtplib.SMTPException, http.client.HTTPException, ValueError) as error:
             wait = min(3600.0, self._settings.alerts.retry.total_seconds() * 2.0**letter.attempts)
             _log.warning("alert not delivered", alert=letter.id, attempts=letter.attempts + 1, wait_seconds=wait, error=str(error)[:300])
             change = "UPDATE letters SET attempts = attempts + 1, claimed = 0, next = ?, error = ? WHERE id = ?"
@@ -161,12 +181,19 @@ def _channels(alerts: AlertSettings) -> dict[str, Callable[[Letter], None]]:
     return found
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would go on as a GET without its body, and be answered with 200: an alert told to nobody."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _post(url: str, body: Mapping[str, Any], letter: Letter, timeout: float) -> None:
     headers = {"Content-Type": "application/json", "Idempotency-Key": letter.id, "User-Agent": "frazil"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     if request.type not in ("http", "https"):
         raise ValueError("an endpoint is an http:// or https:// URL")
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
+    with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout) as answer:
         answer.read(1024)
 
 
@@ -176,17 +203,37 @@ def _mail(alerts: AlertSettings, letter: Letter, timeout: float) -> None:
     message["Subject"] = letter.body["title"]
     message["Message-ID"] = f"<{letter.id}@frazil>"
     message.set_content(letter.body["text"])
-    kind = smtplib.SMTP_SSL if alerts.smtp_tls == "tls" else smtplib.SMTP
-    with kind(alerts.smtp_host, alerts.smtp_port, timeout=timeout) as server:
-        if alerts.smtp_tls == "starttls":
-            server.starttls()
+    with _server(alerts, timeout) as server:
         if alerts.smtp_user is not None:
             server.login(alerts.smtp_user, "" if alerts.smtp_password is None else alerts.smtp_password.get_secret_value())
-        server.send_message(message)
+        refused = server.send_message(message)
+    if refused:
+        _log.warning("alert refused by some receivers", alert=letter.id, refused=sorted(refused))
 
 
-def _name(one: CheckResult) -> str:
-    return json.dumps([one.suite, one.table, one.column, one.expectation, one.message.partition(": ")[2].partition(": ")[0]])
+def _server(alerts: AlertSettings, timeout: float) -> smtplib.SMTP:
+    """A connection; certificates are checked, which smtplib alone does not."""
+    if alerts.smtp_tls == "tls":
+        return smtplib.SMTP_SSL(alerts.smtp_host, alerts.smtp_port, timeout=timeout, context=ssl.create_default_context())
+    server = smtplib.SMTP(alerts.smtp_host, alerts.smtp_port, timeout=timeout)
+    if alerts.smtp_tls == "starttls":
+        try:
+            server.starttls(context=ssl.create_default_context())
+        except BaseException:
+            server.close()
+            raise
+    return server
+
+
+def _named(checks: Sequence[CheckResult]) -> dict[str, CheckResult]:
+    """Checks by a name that stays from run to run; of several that look alike, the first is 0."""
+    seen: Counter[tuple[str, str, str | None, str]] = Counter()
+    named = {}
+    for one in checks:
+        place = (one.suite, one.table, one.column, one.expectation)
+        named[json.dumps([*place, seen[place]])] = one
+        seen[place] += 1
+    return named
 
 
 def _body(settings: Settings, report: QualityReport, new: Sequence[CheckResult]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Expectations:
         for check, result in zip(checks, results, strict=True):
             name, kwargs = check.expectation, {**check.kwargs, **({} if check.column is None else {"column": check.column})}
             if name.removeprefix("expect_") not in known:
-                name, kwargs = "unexpected_rows_expectation", {"unexpected_rows_query": check.sql or f"{check.expectation} {check.column}"}
+                name, kwargs = "unexpected_rows_expectation", {"unexpected_rows_query": _shown(check)}
             facts: dict[str, Any] = {
                 "observed_value": str(result.observed),
                 "element_count": None,
@@ -197,6 +197,12 @@ def _rows(piece: pa.Table, indexes: Sequence[int], check: Check) -> list[dict[st
     wanted = dict.fromkeys((*check.key, *([check.column] if check.column else [])))
     names = [name for name in wanted if name in piece.schema.names]
     return piece.select(names).take(pa.array(indexes, pa.int64())).to_pylist() if indexes else []
+
+
+def _shown(check: Check) -> str:
+    """A check as the library shows one of a query; it prints a warning to stdout when there is no `{batch}` in it."""
+    shown = (check.sql or f"{check.expectation} {check.column or ''}").replace("{table}", "{batch}")
+    return shown if "{batch}" in shown else f"{shown} -- {{batch}}"
 
 
 def _refused(check: Check, error: object) -> ConfigError:

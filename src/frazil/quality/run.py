@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.types import IcebergType, ListType, StructType
 
+from frazil import lineage
 from frazil.contract import Contract
 from frazil.contract.derive import iceberg_schema
 from frazil.contract.load import load_directory
 from frazil.errors import ConfigError
 from frazil.quality import CheckResult, QualityReport, alert, report, suite
 from frazil.quality.lake import Tables
+from frazil.quality.lineage import tell
 from frazil.quality.own import Reader
 from frazil.quality.suite import Check
 from frazil.settings import Settings
@@ -25,6 +27,7 @@ from frazil.table.commit import fresh_id
 from frazil.telemetry import logger
 
 if TYPE_CHECKING:
+    from frazil.lineage.telling import Telling
     from frazil.quality.expectations import Expectations
 
 PIECE = 250_000
@@ -60,7 +63,14 @@ def check(
             names file, line and the known.
         Unavailable: Catalog or storage do not answer.
     """
-    began, started = time.monotonic(), now or datetime.now(UTC)
+    with lineage.run(settings, "quality", "QUALITY") as telling:
+        return _check(settings, suites, tables, now or datetime.now(UTC), telling)
+
+
+def _check(
+    settings: Settings, suites: Sequence[str], tables: Sequence[str] | None, started: datetime, telling: Telling | None
+) -> QualityReport:
+    began = time.monotonic()
     from frazil.quality.expectations import Expectations
 
     judge = Expectations()
@@ -70,13 +80,16 @@ def check(
     there = Tables(lake, started)
     try:
         _check_names(settings, asked, there)
+        _check_tables(tables or (), asked)
         wanted = [one for one in asked if one.table in there.schemas and (tables is None or one.table in tables)]
-        results = _results(settings, wanted, there, judge)
+        results = judged(settings, wanted, there, judge)
     finally:
         there.close()
         lake.close()
     done = QualityReport(fresh_id(), started, time.monotonic() - began, [result for _, result in results])
     _keep(settings, lake, done, results, judge)
+    if telling is not None:
+        tell(telling, done, there.snapshots)
     return done
 
 
@@ -117,6 +130,14 @@ def chosen(every: Sequence[Check], suites: Sequence[str]) -> list[Check]:
     return [one for one in every if not suites or one.suite in suites]
 
 
+def _check_tables(tables: Iterable[str], checks: Iterable[Check]) -> None:
+    known = sorted({one.table for one in checks})
+    for name in tables:
+        if name not in known:
+            words, hint = f"no check is of a table {name[:80]!r}", f"tables with checks: {', '.join(known)}"
+            raise ConfigError(words, code="quality.unknown_table", hint=hint, table=name[:80])
+
+
 def _check_names(settings: Settings, checks: Iterable[Check], there: Tables) -> None:
     """A table or column that nothing will ever have is a typo; a mart that is not built yet is not.
 
@@ -141,7 +162,8 @@ def _check_names(settings: Settings, checks: Iterable[Check], there: Tables) -> 
                 raise ConfigError(words, code="quality.unknown_column", hint=f"columns: {', '.join(known)}", origin=one.origin)
 
 
-def _results(settings: Settings, checks: Sequence[Check], there: Tables, judge: Expectations) -> list[tuple[Check, CheckResult]]:
+def judged(settings: Settings, checks: Sequence[Check], there: Tables, judge: Expectations) -> list[tuple[Check, CheckResult]]:
+    """The checks with their results, in order. Each table must be there. Raises ConfigError as `check`."""
     from frazil.quality.expectations import by_row, result_of
 
     contracts = load_directory(settings.contracts_dir)
