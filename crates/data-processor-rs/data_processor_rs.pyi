@@ -377,6 +377,8 @@ class EmbeddedLogWriter:
     def completed(self) -> list[tuple[int, tuple[int, int, str, int, bytes, bool] | KernelError]]: ...
     def roll(self) -> None:
         """Seal the live segment and start the next."""
+    def seal(self) -> None:
+        """Take no more records, whoever appends: every later append is `log.sealed`. Safe to repeat."""
     def unlink(self, through: int) -> int:
         """Delete sealed segments that end at or before an offset; how many."""
     def close(self) -> None: ...

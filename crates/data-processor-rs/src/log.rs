@@ -90,6 +90,10 @@ impl EmbeddedLogWriter {
         py.detach(|| self.0.roll()).map_err(|error| to_python(py, error))
     }
 
+    fn seal(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.seal()).map_err(|error| to_python(py, error))
+    }
+
     fn unlink(&self, py: Python<'_>, through: i64) -> PyResult<usize> {
         py.detach(|| self.0.unlink(through)).map_err(|error| to_python(py, error))
     }

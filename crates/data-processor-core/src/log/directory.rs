@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 const IDENTITY: &str = "log.json";
 const LOCK: &str = "lock";
 const ACKNOWLEDGED: &str = "acknowledged";
+const CLOSED: &str = "closed";
 
 /// Device and inode of a file: tells a file from another one put in its place.
 pub(crate) type Inode = (u64, u64);
@@ -83,6 +84,24 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(fault::recreated(&self.path, &self.log_id, "nothing")),
             Err(error) => Err(fault::io(&error, &self.path)),
         }
+    }
+
+    /// Refuses when the log takes no more records. The caller holds the lock.
+    pub fn takes_records(&self) -> Result<()> {
+        match self.path.join(CLOSED).try_exists() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(fault::sealed(&self.path)),
+            Err(error) => Err(fault::io(&error, &self.path)),
+        }
+    }
+
+    /// Takes no more records from now on, whoever appends. The caller holds the lock.
+    pub fn close(&self) -> Result<()> {
+        let closed = || -> io::Result<()> {
+            File::create(self.path.join(CLOSED))?.sync_all()?;
+            self.sync()
+        };
+        closed().map_err(|error| fault::io(&error, &self.path))
     }
 
     pub fn lock(&self) -> Result<Lock> {

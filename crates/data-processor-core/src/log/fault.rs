@@ -74,6 +74,12 @@ pub(crate) fn recreated(path: &Path, expected: &str, found: &str) -> Error {
         .text("found", found)
 }
 
+pub(crate) fn sealed(path: &Path) -> Error {
+    Error::new(ErrorKind::LogUnavailable, "log.sealed", "the log takes no more records: another one follows it")
+        .hint("finish `frazil log switch`, set the new `url` under [log] and start again")
+        .text("path", path.display().to_string())
+}
+
 /// A failed file operation that wrote no record.
 pub(crate) fn io(error: &io::Error, path: &Path) -> Error {
     match error.kind() {

@@ -47,6 +47,41 @@ fn drain(reader: &Reader, mut after: i64, limit: usize) -> Result<Vec<(i64, Vec<
 }
 
 #[test]
+fn a_sealed_log_holds_what_was_acknowledged_and_takes_nothing_more() {
+    let directory = TempDir::new().expect("directory");
+    let (writer, reader) = open(directory.path(), 1 << 16);
+    let (other, _) = open(directory.path(), 1 << 16);
+    let sealed = AtomicBool::new(false);
+    let last = AtomicI64::new(-1);
+    thread::scope(|scope| {
+        for writer in [&writer, &other] {
+            scope.spawn(|| {
+                loop {
+                    let after = sealed.load(Ordering::SeqCst);
+                    match writer.append(encoded(&[b"value"], 1, AT), None) {
+                        Ok(done) => {
+                            assert!(!after, "an append that began after the seal was acknowledged");
+                            last.fetch_max(done.last, Ordering::SeqCst);
+                        }
+                        Err(error) => return assert_eq!((error.kind, error.code), (ErrorKind::LogUnavailable, "log.sealed")),
+                    }
+                }
+            });
+        }
+        thread::sleep(std::time::Duration::from_millis(30));
+        writer.seal().expect("seal");
+        sealed.store(true, Ordering::SeqCst);
+    });
+    let held = drain(&reader, -1, 1000).expect("read");
+    assert_eq!(held.len() as i64 - 1, last.load(Ordering::SeqCst));
+    other.seal().expect("again");
+    drop(writer);
+    let (after_restart, _) = open(directory.path(), 1 << 16);
+    assert_eq!(after_restart.append(encoded(&[b"value"], 1, AT), None).expect_err("sealed").code, "log.sealed");
+    assert_eq!(drain(&reader, -1, 1000).expect("read").len(), held.len());
+}
+
+#[test]
 fn a_group_of_threads_shares_commits_and_everybody_gets_an_own_range() {
     let directory = TempDir::new().expect("directory");
     let (writer, reader) = open(directory.path(), 1 << 26);

@@ -180,6 +180,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes no more records, in this process and in all others, now and after a restart: every later append is `log.sealed`.
+    ///
+    /// What was acknowledged before stays to be read. Safe to repeat.
+    pub fn seal(&self) -> Result<()> {
+        let directory = &self.shared.directory;
+        let lock = directory.lock()?;
+        let _locked = lock.acquire(directory)?;
+        directory.still_ours()?;
+        directory.close()
+    }
+
     /// Deletes sealed segments that end at or before an offset, never the newest; returns how many.
     pub fn unlink(&self, through: i64) -> Result<usize> {
         retention::unlink(&self.shared.directory, through)
@@ -291,6 +302,7 @@ impl Appender {
         directory.check_floor(bytes, shared.options.min_free_bytes)?;
         let _locked = self.lock.acquire(directory)?;
         directory.still_ours()?;
+        directory.takes_records()?;
         loop {
             let mut live = match self.live.take().filter(Segment::in_place) {
                 Some(live) => live,
