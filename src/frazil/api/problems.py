@@ -50,7 +50,6 @@ STATUS: Final[Mapping[str, int]] = {
     "run.unknown": 404,
     "server.failed": 500,
     "trace.unknown_event": 404,
-    "trace.unknown_event": 404,
 }
 """Statuses by code; other codes take the status of their class."""
 
