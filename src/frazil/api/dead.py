@@ -13,7 +13,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from frazil import flow
+from frazil import flow, lineage
 from frazil.api import bodies
 from frazil.api.answers import answer, shown
 from frazil.api.door import Door
@@ -122,7 +122,9 @@ def _replayed(project: Project, chosen: Selection, mend: repair.Mend, id: str) -
     ids = frozenset(places(_found(project, chosen)))
     sink = project.sink(contract)
     parts = project.processor(contract), project.keys(contract), project.dead_letters, sink
-    done = repair.replay(cast(repair.Replay, flow.replay), ids, mend, *parts, id=id)
+    with lineage.repair(project.settings, "replay", contract.name) as told:
+        done = repair.replay(cast(repair.Replay, flow.replay), ids, mend, *parts, id=id)
+        told(done.snapshot_id, done.landed)
     project.dead_letters.adopt(sink)
     return done
 

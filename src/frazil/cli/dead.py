@@ -136,7 +136,7 @@ def replay(
 
     Safe to repeat and to run beside processing. Exit 1 when some letters are still bad; they stay open.
     """
-    from frazil import flow
+    from frazil import flow, lineage
     from frazil.engine.patience import PatientProcessor
     from frazil.sink import repair
 
@@ -149,7 +149,9 @@ def replay(
         _told(plan.as_dict(), plan.still, as_json=json)
         raise typer.Exit(EXIT_NO if plan.still_bad else 0)
     page = cast("repair.Replay", flow.replay)  # it names the protocol of processors, which a sink cannot know
-    done = repair.replay(page, wanted, *parts, id=name or _fresh_name())
+    with lineage.repair(project.settings, "replay", one.name) as told:
+        done = repair.replay(page, wanted, *parts, id=name or _fresh_name())
+        told(done.snapshot_id, done.landed)
     project.dead_letters.adopt(project.sink(one))
     _told(done.as_dict(), done.still, as_json=json)
     if not json and done.snapshot_id is not None:
@@ -165,6 +167,7 @@ def undo(
     json: Json = False,
 ) -> None:
     """Take back a replay by a new commit: its rows become open letters again, but for those a later duplicate names."""
+    from frazil import lineage
     from frazil.sink import repair
 
     work = Work.of(contract)
@@ -175,7 +178,9 @@ def undo(
         rows = files.found(project.lake.raw(work.contract), ["_offset"], files.equal("_replay", id)).num_rows
         emit({"id": id, "rows": rows}) if json else say(f"{rows:,} rows landed by {id} would be taken back; nothing was changed")
         return
-    done = repair.undo(project.lake, sink, project.dead_letters, id)
+    with lineage.repair(project.settings, "undo", work.contract.name) as told:
+        done = repair.undo(project.lake, sink, project.dead_letters, id)
+        told(done.snapshot_id, None)
     project.dead_letters.adopt(sink)
     if json:
         emit(done.as_dict())

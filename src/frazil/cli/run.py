@@ -101,6 +101,7 @@ def _execution(project: Project, pipeline: str, attempts: int | None, *, attend:
         heads=lambda: heads(project.lake),
         tries=tries,
         told=(lambda name, state, message: None) if quiet else _tell,
+        settings=project.settings,
     )
     return Execution(project.settings, runner, attend=attend, waiting=lambda ahead: None if quiet else _wait(ahead))
 

@@ -10,12 +10,12 @@ import atexit
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from frazil.errors import ConfigError
@@ -23,7 +23,9 @@ from frazil.settings import Settings
 from frazil.telemetry import logger
 
 if TYPE_CHECKING:
+    from frazil.lineage.events import JobType, State
     from frazil.lineage.sending import Sender
+    from frazil.lineage.telling import Telling
 
 _log = logger("lineage")
 PATH = "/api/v1/lineage"
@@ -140,6 +142,73 @@ def ref(settings: Settings, job: str, run_id: str, above: RunRef | None = None) 
 def stable_id(settings: Settings, *parts: object) -> str:
     """A run id that every process derives alike from what names the run in this project."""
     return str(uuid5(NAMESPACE_URL, "/".join(["frazil", str(settings.root.resolve()), *map(str, parts)])))
+
+
+@contextmanager
+def run(
+    settings: Settings,
+    job: str,
+    kind: JobType,
+    *,
+    run_id: str | None = None,
+    above: RunRef | None = None,
+    calm: tuple[type[Exception], ...] = (),
+) -> Iterator[Telling | None]:
+    """What is done inside is a run: told when it begins, completes, fails or is broken off. None while lineage is off.
+
+    Args:
+        settings: Of the project.
+        job: Its name in the project's namespace.
+        kind: What the job is.
+        run_id: A UUID; default a fresh one.
+        above: The run it is a part of; default the one this thread works for.
+        calm: Exceptions that are no failure of the run.
+    """
+    to = sender(settings)
+    if to is None:
+        yield None
+        return
+    from frazil.lineage.telling import Telling
+    from frazil.table.commit import fresh_id
+
+    above = above or parent()
+    telling = Telling(to, ref(settings, job, run_id or fresh_id(), above), kind, above)
+    telling.tell("START")
+    try:
+        with within(telling.run):
+            yield telling
+    except calm:
+        telling.tell("COMPLETE")
+        raise
+    except Exception as error:
+        telling.tell("FAIL", str(error) or type(error).__name__)
+        raise
+    except BaseException:
+        telling.tell("ABORT")
+        raise
+    telling.tell("COMPLETE")
+
+
+@contextmanager
+def repair(settings: Settings, what: Literal["replay", "undo"], contract: str) -> Iterator[Callable[[int | None, int | None], None]]:
+    """A replay or its undo as a run; inside, say the snapshot it made (None: none) and how many rows landed (None: not known)."""
+    with run(settings, f"{what}.{contract}", "REPAIR") as telling:
+
+        def told(snapshot_id: int | None, rows: int | None) -> None:
+            if telling is not None and snapshot_id is not None:
+                telling.reads("dead_letters" if what == "replay" else f"raw_{contract}")
+                telling.writes(f"raw_{contract}", snapshot_id, rows)
+
+        yield told
+
+
+def state_of(settings: Settings, run: RunRef, kind: JobType, state: State, error: str | None = None) -> None:
+    """A run that no one block of code holds changed its state."""
+    to = sender(settings)
+    if to is not None:
+        from frazil.lineage.telling import Telling
+
+        Telling(to, run, kind, parent()).tell(state, error)
 
 
 def _named(variable: str) -> RunRef | None:

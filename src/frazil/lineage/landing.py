@@ -72,12 +72,12 @@ class Landing:
     def committed(self, one: Committed) -> None:
         """Count a commit to the open run, or begin one with it."""
         began = datetime.fromtimestamp(one.at.timestamp() - one.seconds, UTC)
-        with self._lock:
-            opened = self._open is None
-            now = self._open = self._open or _Interval(self._ref(), time.monotonic())
-            now.add(one)
-        if opened:
-            self.sender.tell(lambda: self._began(now.run, one.table, began))
+        with self._lock:  # telling takes no time, and a run's begin is told before its end
+            if self._open is None:
+                run = self._ref()
+                self._open = _Interval(run, time.monotonic())
+                self.sender.tell(lambda: self._began(run, one.table, began))
+            self._open.add(one)
 
     def ended(self, error: Mapping[str, Any] | None) -> None:
         """The worker ended; `error` as `FrazilError.as_dict` when it had to."""
@@ -97,8 +97,8 @@ class Landing:
     def _complete(self) -> None:
         with self._lock:
             now, self._open = self._open, None
-        if now is not None:
-            self.sender.tell(lambda: self._completed(now))
+            if now is not None:
+                self.sender.tell(lambda: self._completed(now))
 
     def _began(self, run: RunRef, table: Table, at: datetime) -> Iterator[RunEvent]:
         from openlineage.client.event_v2 import OutputDataset

@@ -6,13 +6,15 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from frazil import lineage
 from frazil.errors import EXIT_FAILED, EXIT_NO, EXIT_OPERATOR, ConfigError, ContractError, FrazilError, Throttled
 from frazil.pipeline import Pipeline, Step, StepState
 from frazil.pipeline.journal import Journal
 from frazil.pipeline.news import Heads
 from frazil.pipeline.store import Run, RunStore
+from frazil.settings import Settings
 from frazil.telemetry import logger
 
 _log = logger("pipeline")
@@ -76,7 +78,8 @@ class Tries:
 
 @dataclass
 class Runner:
-    """Runs what is left of a run. `heads` measures the raw tables, `told` hears of every step's state.
+    """Runs what is left of a run. `heads` measures the raw tables, `told` hears of every step's state, lineage of the project's
+    (`settings`) runs and steps.
 
     Laws: a step starts only after all it needs succeeded or were skipped; a failed step blocks what depends on it; a step
     that succeeded is not done again when the run is taken up again; states are durable before what follows from them.
@@ -89,6 +92,7 @@ class Runner:
     tries: Tries = field(default_factory=Tries)
     journal: Journal | None = None
     told: Callable[[str, StepState, str], None] = lambda name, state, message: None
+    settings: Settings | None = None
 
     def run(self, id: str, only: tuple[str, ...] = ()) -> Run:
         """Run the steps that are not done yet, or just those named, done or not; the run as it is afterwards.
@@ -99,12 +103,16 @@ class Runner:
             Stopped: Passed on after it was written down.
         """
         wanted = self.pipeline.chosen(only)
+        if not any(step.attempts for step in self.store.get(id).steps):
+            self._lineage(id, "START")
         try:
             for step in self.pipeline.steps:
                 self._visit(id, step, wanted, explicit=bool(only))
         except Stopped as stop:
             self.store.end(id, "cancelled" if stop.state == "cancelled" else "interrupted")
             _log.warning("run stopped", run=id, state=stop.state)
+            if stop.state == "cancelled":
+                self._lineage(id, "ABORT")
             raise
         return self._ended(id)
 
@@ -155,7 +163,22 @@ class Runner:
         if step.pins:
             self.store.cover(id, self.heads())
         run = self.store.get(id)
-        return self.actions[step.name](Context(run, {one.name: one.result for one in run.steps}))
+        context = Context(run, {one.name: one.result for one in run.steps})
+        if self.settings is None:
+            return self.actions[step.name](context)
+        name = f"{run.pipeline}.{step.name}"
+        own = lineage.stable_id(self.settings, "step", id, step.name, run.step(step.name).attempts)
+        with lineage.run(self.settings, name, "STEP", run_id=own, above=self._ref(run), calm=(Skip,)):
+            return self.actions[step.name](context)
+
+    def _ref(self, run: Run) -> lineage.RunRef:
+        """The run in lineage: the same from every process that runs a part of it."""
+        assert self.settings is not None
+        return lineage.ref(self.settings, run.pipeline, lineage.stable_id(self.settings, "run", run.id), lineage.parent())
+
+    def _lineage(self, id: str, state: Literal["START", "COMPLETE", "ABORT", "FAIL"], error: str | None = None) -> None:
+        if self.settings is not None:
+            lineage.state_of(self.settings, self._ref(self.store.get(id)), "PIPELINE", state, error)
 
     def _again(self, id: str, step: Step, error: Exception, failures: int, seconds: float) -> bool:
         """After a failure: True when it is time to try again, False when the step has failed."""
@@ -200,6 +223,8 @@ class Runner:
         if ended.ended:
             say = _log.info if ended.state == "succeeded" else _log.error
             say("run ended", run=id, pipeline=run.pipeline, state=ended.state, seconds=ended.seconds)
+            failed_by = None if ended.error is None else f"step {ended.error.get('step')}: {ended.error.get('message')}"
+            self._lineage(id, {"succeeded": "COMPLETE", "failed": "FAIL"}.get(ended.state, "ABORT"), failed_by)
         return ended
 
 
