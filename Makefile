@@ -66,7 +66,7 @@ demo: build ## The shop under fire: 100,000 events, two kills, a repair, balance
 	$(BIN)/python -m demo
 
 .PHONY: bench
-bench: build ## Kernel against plain Python, DuckDB and polars (BENCH_EVENTS=50000 for a quick look)
+bench: build ## The kernel beside Python, polars, DuckDB, pyarrow and others (BENCH_EVENTS=50000 for a quick look)
 	BENCH_PROFILE=$(PROFILE) $(BIN)/python -m benchmarks
 
 .PHONY: up

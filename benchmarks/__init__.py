@@ -1,4 +1,4 @@
-"""What the kernel does in what time, against plain Python, DuckDB and polars on the same events in the same run.
+"""The input of `make bench`, and the measurements that need this repository: HTTP, the embedded log, the warehouse.
 
-`make bench` runs it on 1,000,000 events; `BENCH_EVENTS=50000 make bench` is a quick look.
+The measurement itself is `frazil.bench`. `BENCH_EVENTS=50000 make bench` is a quick look; `make bench` takes 1,000,000 events.
 """

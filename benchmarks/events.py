@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from frazil.contract import Contract
-from frazil.contract.load import load_file
+from frazil.bench.job import Job
+from frazil.bench.material import completed
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
@@ -34,37 +33,27 @@ INVALID = ("cut", "no user", "bad uuid", "bad kind", "bad time", "negative", "te
 """Kinds of broken records; `cut` is the only one that is no JSON."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """A file of events and what is in it."""
-
-    path: str
-    clean_path: str  # without the broken records: for engines that stop at the first
-    events: int
-    bad: int
-    duplicates: int
-    bytes: int
-
-    @property
-    def good(self) -> int:
-        return self.events - self.bad - self.duplicates
-
-
-def contract() -> Contract:
-    return load_file(HERE / "events.odcs.yaml")
-
-
-def generate(count: int) -> Input:
-    """`count` events, 1 % of them broken, 2 % repeats of an earlier good one; reuses the file of an earlier run."""
+def generate(count: int) -> Job:
+    """`count` events, 1 % of them broken, 2 % repeats of an earlier good one; reuses the files of an earlier run."""
     CACHE.mkdir(exist_ok=True)
-    path, clean = CACHE / f"events-{count}.ndjson", CACHE / f"clean-{count}.ndjson"
+    whole, clean = CACHE / f"events-{count}.ndjson", CACHE / f"clean-{count}.ndjson"
     facts = CACHE / f"events-{count}.json"
-    if facts.exists() and path.exists() and clean.exists():
-        return Input(**json.loads(facts.read_text()))
+    if facts.exists() and whole.exists() and clean.exists():
+        bad, duplicates = json.loads(facts.read_text())
+    else:
+        bad, duplicates = _write(count, whole, clean)
+        facts.write_text(json.dumps([bad, duplicates]))
+    size = whole.stat().st_size
+    job = Job(str(HERE / "events.odcs.yaml"), str(whole), str(clean), "", count, bad, duplicates, size, True, 0, RECEIVED_US)
+    return completed(job, CACHE)
+
+
+def _write(count: int, whole: Path, clean: Path) -> tuple[int, int]:
+    """Both files; how many records are broken, how many repeats."""
     rng = random.Random(SEED)
     bad = duplicates = 0
     recent: list[str] = []
-    with path.open("w") as out, clean.open("w") as clean_out:
+    with whole.open("w") as out, clean.open("w") as clean_out:
         for number in range(count):
             draw = rng.random()
             if draw < 0.01:
@@ -81,9 +70,7 @@ def generate(count: int) -> Input:
                     del recent[:25_000]
             out.write(line + "\n")
             clean_out.write(line + "\n")
-    made = Input(str(path), str(clean), count, bad, duplicates, path.stat().st_size)
-    facts.write_text(json.dumps(asdict(made)))
-    return made
+    return bad, duplicates
 
 
 def _event(rng: random.Random, number: int, count: int) -> dict[str, object]:

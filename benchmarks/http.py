@@ -21,13 +21,15 @@ import urllib.request
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.compute as pc
 
-from benchmarks import clock, events
+from benchmarks import events
 from frazil.batch import Position
+from frazil.bench import clock
 from frazil.contract.load import load_file
 from frazil.project import Project
 
@@ -171,7 +173,7 @@ def project_in(scratch: Path) -> Path:
 
 def measure(chosen: argparse.Namespace, scratch: Path) -> tuple[list[dict[str, Any]], int]:
     """All runs, and how many records were acknowledged; SystemExit when the log does not hold just these."""
-    tool, clean = load_tool(), events.generate(100_000).clean_path
+    tool, clean = load_tool(), events.generate(100_000).clean
     made = {batch: bodies(clean, batch) for batch, _ in chosen.shapes}
     files = {batch: packed(scratch, made[batch]) for batch in made}
     project = project_in(scratch)
@@ -212,6 +214,7 @@ def main() -> None:
     by_shape = {(run["server"], run["batch"], run["clients"]): run for run in runs}
     first = next(iter(chosen.shapes))
     figures = by_shape["frazil", *first] | {"acknowledged": total, "in_log": total, "workers": chosen.workers, "machine": clock.machine()}
+    figures["measured"] = datetime.now(UTC).strftime("%Y-%m-%d")
     figures |= {"cores": len(os.sched_getaffinity(0)), "runs": runs}
     print("\nmedians")
     for run in runs:

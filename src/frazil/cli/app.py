@@ -11,6 +11,7 @@ import typer
 
 from frazil import __version__
 from frazil.cli import (
+    bench,
     contracts,
     dead,
     generate,
@@ -69,6 +70,7 @@ for part in (
     status,
     dead,
     verify,
+    bench,
     trace,
     query,
     tables,

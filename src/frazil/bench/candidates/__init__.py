@@ -1,0 +1,1 @@
+"""The candidates: each does the stages it can, and says what it leaves out."""
