@@ -21,7 +21,7 @@ from frazil.warehouse.reading import relations
 from tests.landing import scratch
 from tests.shop import Dbt, Shop, event, product, user
 
-EXAMPLES = max(1, int(os.environ.get("EXAMPLES", "60")) // 15)
+EXAMPLES = max(1, int(os.environ.get("EXAMPLES", "60")) // 20)
 UNKNOWN = "0" * 32
 MARTS = ("dim_users", "dim_products", "fact_events", "int_event_aggregates", "present_users")
 SERVING = ("serving_revenue_per_day", "serving_event_counts", "serving_active_users", "serving_top_products")

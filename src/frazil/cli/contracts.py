@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as spelling
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,7 +104,8 @@ def show(name: Name = None, json: Json = False) -> None:
 def compiled(
     name: Name = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Directory to write to; default: stdout, one JSON object of names and texts.")
+        Path | None,
+        typer.Option("--out", help="Directory to write to; default: stdout, as one JSON object; on a terminal only names."),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -117,6 +119,9 @@ def compiled(
         say(f"{'would write' if dry_run else 'wrote'} {sources}")
     contracts = [project.contract(name)] if name else list(project.contracts.values())
     artefacts = {file: text for contract in contracts for file, text in compile_artefacts(contract).items()}
+    if out is None and sys.stdout.isatty():
+        say(f"derived {', '.join(artefacts)}; `--out DIR` writes them")
+        return
     if out is None:
         emit(artefacts)
         return

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.types import LongType
 
@@ -75,10 +76,16 @@ class Plan:
 
 def reach_of(table: Table) -> Reach:
     """How far one version of a raw table reaches. From the metrics in its manifests: no data file is opened."""
-    column = table.schema().find_field("_commit").field_id
-    bounds = [(task.file.upper_bounds or {}).get(column) for task in planned(table)]
-    commits = [int(from_bytes(LongType(), bound)) for bound in bounds if bound is not None]
-    return Reach(str(table.metadata.table_uuid), max(commits, default=0), standing(table.metadata).epoch)
+    commits = [last_commit(table, task.file) for task in planned(table)]
+    return Reach(
+        str(table.metadata.table_uuid), max((one for one in commits if one is not None), default=0), standing(table.metadata).epoch
+    )
+
+
+def last_commit(raw: Table, file: DataFile) -> int | None:
+    """The largest `_commit` in a file of a raw table; None when its metrics do not say."""
+    bound = (file.upper_bounds or {}).get(raw.schema().find_field("_commit").field_id)
+    return None if bound is None else int(from_bytes(LongType(), bound))
 
 
 def built_of(table: Table | None) -> Built | None:

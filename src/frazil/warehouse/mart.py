@@ -7,7 +7,8 @@ to be new are files of their own. A file that no commit names is an orphan, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -128,7 +129,7 @@ class Writer:
                 f"SELECT {names} FROM ({kept}) AS old WHERE NOT EXISTS (FROM {GONE} AS gone WHERE {_same(model)}) UNION ALL BY NAME {query}"
             )
         with answering("the mart cannot be written", table=model.name):
-            added = self._written(table, table.metadata, query)[1] if rows or removed else ()
+            added = self._written(table, table.metadata, query, quickly=True)[1] if rows or removed else ()
         built = replace(plan.now, generation=before.generation, invocation=self.invocation)
         swap(self.lake, table, Change("transform", _marked(built, before), added, removed, rebuild=False))
         return Stored(rows, len(added), len(removed))
@@ -158,8 +159,8 @@ class Writer:
         schema = schema_of(types)
         return self.lake.create(model.name, schema, spec_of(model.name, schema, model.partition_by), {MART: "true"})
 
-    def _written(self, table: Table, metadata: TableMetadata, sql: str) -> tuple[int, tuple[DataFile, ...]]:
-        """Rows of a query as durable files below the table's `data`."""
+    def _written(self, table: Table, metadata: TableMetadata, sql: str, *, quickly: bool = False) -> tuple[int, tuple[DataFile, ...]]:
+        """Rows of a query as durable files below the table's `data`. `quickly`: packed less hard; compaction will write them again."""
         schema, partitions = metadata.schema(), [one.name for one in metadata.spec().fields]
         columns = ", ".join(quoted(one.name) for one in schema.fields)
         place = Path(path_of(table.location())) / "data"
@@ -170,6 +171,8 @@ class Writer:
             f"FIELD_IDS {_field_ids(schema)}",
             "RETURN_FILES true",
         ]
+        if quickly and self.lake.settings.lake.compression == "zstd":
+            options += ["COMPRESSION_LEVEL 1"]
         if partitions:
             options += [f"PARTITION_BY ({', '.join(map(quoted, partitions))})", "WRITE_PARTITION_COLUMNS true", "APPEND true"]
             options += [f"FILENAME_PATTERN '{fresh_id()}-{{uuid}}'"]
@@ -247,12 +250,16 @@ def _partition_value(value: object) -> object:
 
 def _made_durable(paths: Sequence[str], *, below: Path) -> None:
     """Files and the directories that name them are on disk when this returns."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    folders: Iterable[Path] = {Path(path).parent for path in paths} | {below}
-    for folder in folders:
-        sync_directory(folder)
+    with ThreadPoolExecutor(8) as pool:  # a disk takes many flushes at once for little more than the price of one
+        for _ in pool.map(_synced, paths):
+            pass
+        for _ in pool.map(sync_directory, {Path(path).parent for path in paths} | {below}):
+            pass
+
+
+def _synced(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

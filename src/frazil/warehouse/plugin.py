@@ -25,7 +25,7 @@ from frazil.table.catalog import Lake
 from frazil.table.duck import path_of, quoted, view
 from frazil.table.files import planned
 from frazil.table.lease import Lease, holder
-from frazil.warehouse.built import Built, Plan, Reach, built_of, plan, reach_of
+from frazil.warehouse.built import Built, Plan, Reach, built_of, last_commit, plan, reach_of
 from frazil.warehouse.graph import Graph, Input, macros_of
 from frazil.warehouse.mart import Model, Writer
 from frazil.warehouse.reading import leave
@@ -41,6 +41,7 @@ class Plugin(BasePlugin):
         self._lease = Lease(self._settings.state_dir, LEASE)
         self._tables: dict[str, Table] = {}
         self._reach: dict[str, Reach] = {}
+        self._read: dict[str, int] = {}  # by raw table: the latest commit that a mart had read when the run began
         self._plans: dict[str, Plan] = {}
         self._lake: Lake | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -57,6 +58,7 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         self._connection = conn
         conn.execute("SET GLOBAL TimeZone='UTC'")
+        conn.execute("SET GLOBAL parquet_metadata_cache=true")  # a file of the lake never changes; many models read the same ones
         if self._lake is None:
             self._lake = Lake.open(self._settings)
             self._open(self._lake)
@@ -72,17 +74,29 @@ class Plugin(BasePlugin):
                 self._reach[name] = reach_of(self._tables[name])
             else:
                 self._tables[name] = lake.catalog.load_table((lake.namespace, name))
+        for built in filter(None, (built_of(table) for name, table in self._tables.items() if name not in self._contracts)):
+            for raw, reach in (pair for below in built.inputs.values() for pair in below.items()):
+                self._read[raw] = max(reach.commit, self._read.get(raw, 0))
 
     def _show(self, name: str, table: Table) -> None:
         """A view over a version's files. Columns that a contract added since are there, as null."""
         assert self._connection is not None
-        paths = [path_of(task.file.file_path) for task in planned(table)]
         schema = f"{quoted(table.name()[0])}.{quoted(name)}"
         cursor = self._connection.cursor()
         try:
-            cursor.execute(f"CREATE OR REPLACE VIEW {schema} AS {view(self._schema(name, table), paths)}")
+            cursor.execute(f"CREATE OR REPLACE VIEW {schema} AS {self._rows(name, table)}")
         finally:
             cursor.close()
+
+    def _rows(self, name: str, table: Table) -> str:
+        """The SELECT of a table. A raw one's files that marts have read stand apart: what asks for later commits does not open them."""
+        files, schema = [task.file for task in planned(table)], self._schema(name, table)
+        known = self._read.get(name, 0)
+        old = {file.file_path for file in files if known and (last_commit(table, file) or known + 1) <= known}
+        parts = [[path_of(file.file_path) for file in files if (file.file_path in old) == are_old] for are_old in (True, False)]
+        if not all(parts):
+            return view(schema, parts[0] or parts[1])
+        return f"{view(schema, parts[0])} WHERE _commit <= {known} UNION ALL {view(schema, parts[1])}"
 
     def _schema(self, name: str, table: Table) -> Schema:
         contract = self._contracts.get(name)
