@@ -26,6 +26,12 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(UV)
 	VIRTUAL_ENV=.venv-datacontract $(UV) pip install --quiet --require-hashes -r $<
 	@touch $@
 
+.venv-airflow/.installed: requirements/airflow.txt pyproject.toml | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-airflow
+	VIRTUAL_ENV=.venv-airflow $(UV) pip install --quiet --require-hashes -r $<
+	VIRTUAL_ENV=.venv-airflow PATH=$(CURDIR)/.venv-airflow/bin:$$PATH $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml -o -name '*.pyi') Cargo.toml Cargo.lock
 $(VENV)/.kernel-$(PROFILE): $(RUST_SOURCES) $(VENV)/.installed
 	$(BIN)/maturin develop --quiet --locked --profile $(PROFILE) -m crates/data-processor-rs/Cargo.toml
@@ -40,9 +46,10 @@ lock: | $(UV) ## Resolve requirements/*.txt again
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q pyproject.toml -o requirements/core.txt
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package data-processor-rs --no-header -q --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/datacontract.in -o requirements/datacontract.txt
+	$(UV) pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/airflow.in -o requirements/airflow.txt
 
 .PHONY: test
-test: build .venv-datacontract/.installed ## Run every check and test
+test: build .venv-datacontract/.installed .venv-airflow/.installed ## Run every check and test
 	$(BIN)/python -m tests.run
 
 .PHONY: lint
@@ -54,11 +61,11 @@ test-rust: ## Rust tests only
 	cargo test --locked --profile quick --workspace
 
 .PHONY: test-python
-test-python: build .venv-datacontract/.installed ## Python tests only
+test-python: build .venv-datacontract/.installed .venv-airflow/.installed ## Python tests only
 	$(BIN)/pytest -q -n 2
 
 .PHONY: test-slow
-test-slow: build ## Python tests that are marked slow and left out of the others
+test-slow: build .venv-airflow/.installed ## Python tests that are marked slow and left out of the others
 	$(BIN)/pytest -q -m slow --timeout 3600
 
 .PHONY: demo
@@ -72,6 +79,10 @@ bench: build ## The kernel beside Python, polars, DuckDB, pyarrow and others (BE
 .PHONY: up
 up: build ## Run the shop of this repository: API, processing, maintenance
 	cd shop && ../$(BIN)/frazil up
+
+.PHONY: airflow
+airflow: build .venv-airflow/.installed ## Run the shop's DAGs in Airflow at http://127.0.0.1:8793
+	FRAZIL_COMMAND=$(CURDIR)/$(BIN)/frazil .venv-airflow/bin/python -m frazil.airflow shop
 
 .PHONY: chaos
 chaos: build ## Kill everything, again and again, and count (slow)
