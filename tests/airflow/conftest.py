@@ -6,24 +6,33 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+APPEND = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from frazil.log import Record
+from frazil.project import Project
+project = Project.at(Path(sys.argv[1]))
+writer = project.log_writer(project.contract(sys.argv[3]))
+writer.append([Record(line) for line in Path(sys.argv[2]).read_bytes().splitlines()], request=1, received_at=datetime.now(UTC))
+writer.close()
+"""
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def database() -> Iterator[None]:
+def database() -> None:
     """Airflow's own tables; the environment names a fresh home."""
     from airflow.utils.db import initdb
 
     assert "pytest" in os.environ["AIRFLOW_HOME"]
     initdb()
-    yield
 
 
 @pytest.fixture
@@ -35,24 +44,27 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The whole shop, with its warehouse and its suites."""
+    root = tmp_path / "shop"
+    ignored = shutil.ignore_patterns(".frazil", "dbt_packages", "target", "logs", "__pycache__")
+    shutil.copytree(ROOT / "shop", root, ignore=ignored)
+    return root
+
+
 def frazil(root: Path, *words: str) -> str:
     done = subprocess.run([os.environ["FRAZIL_COMMAND"], "--project", str(root), *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def land(root: Path, seed: int, count: int = 20) -> None:
-    """Records into the log and the table, by the platform's own processes."""
-    text = frazil(root, "generate", "events", "--count", str(count), "--seed", str(seed))
+def land(root: Path, seed: int, contract: str = "events", count: int = 20) -> None:
+    """Records into the log, by the platform's own processes."""
+    text = frazil(root, "generate", contract, "--count", str(count), "--seed", str(seed))
     (root / "records.ndjson").write_text(text)
-    script = (
-        "import sys; from pathlib import Path; from datetime import datetime, UTC;"
-        "from frazil.project import Project; from frazil.log import Record;"
-        "p = Project.at(Path(sys.argv[1])); w = p.log_writer(p.contract('events'));"
-        "w.append([Record(line) for line in Path(sys.argv[2]).read_bytes().splitlines()], request=1, received_at=datetime.now(UTC)); w.close()"
-    )
     python = Path(os.environ["FRAZIL_COMMAND"]).parent / "python"
-    subprocess.run([python, "-c", script, root, root / "records.ndjson"], check=True, timeout=120)
+    subprocess.run([python, "-c", APPEND, root, root / "records.ndjson", contract], check=True, timeout=120)
 
 
 def ran(dag: Any, **options: Any) -> Any:
@@ -73,6 +85,3 @@ def ran(dag: Any, **options: Any) -> Any:
 def states(run: Any) -> dict[str, tuple[str, int]]:
     """State and number of tries by task."""
     return {one.task_id: (str(one.state), one.try_number) for one in run.get_task_instances()}
-
-
-Landing = Callable[[int], None]

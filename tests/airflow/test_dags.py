@@ -42,16 +42,29 @@ def test_every_dag_loads_and_its_tasks_stand_in_line() -> None:
 @pytest.mark.prop(19)
 @pytest.mark.prop(20)
 @pytest.mark.prop(21)
-def test_a_run_by_hand_is_one_run_of_the_pipeline_and_covers_what_landed(project: Path) -> None:
-    land(project, seed=1)
-    dag = DagBag(str(project / "dags")).dags["dag_data_pipeline"]
-    run = ran(dag)
+def test_a_run_by_hand_takes_the_shop_to_its_dashboard_as_one_run_and_covers_what_landed(shop: Path) -> None:
+    for contract in ("users", "products", "events"):
+        land(shop, 1, contract)
+    run = ran(DagBag(str(shop / "dags")).dags["dag_data_pipeline"])
     assert str(run.state) == "success", states(run)
-    (known,) = RunStore(project / ".frazil").runs()
+    (known,) = RunStore(shop / ".frazil").runs()
     assert (known.state, known.driver, known.cause["kind"]) == ("succeeded", "outside", "airflow")
-    assert known.step("process").result["landed"] == 20
-    assert new_heads(str(project), "pipeline", {}) is None, "its own commits are covered"
-    assert (project / ".frazil/runs" / f"{known.id}.log").stat().st_size > 0
+    assert {step.state for step in known.steps} == {"succeeded"}, known.steps
+    assert known.step("process").result["landed"] == 60
+    assert known.step("quality").result["checks"] > 0
+    assert new_heads(str(shop), "pipeline", {}) is None, "its own commits are covered"
+    assert (shop / ".frazil/runs" / f"{known.id}.log").stat().st_size > 0
+    assert "20" in frazil(shop, "query", "select count(*) as n from fact_events")
+
+
+@pytest.mark.slow
+def test_the_warehouse_alone_is_built_command_by_command(shop: Path) -> None:
+    for contract in ("users", "products", "events"):
+        land(shop, 1, contract)
+    frazil(shop, "process", "--until-idle")
+    run = ran(DagBag(str(shop / "dags")).dags["dag_dbt_transform"])
+    assert {state for state, _ in states(run).values()} == {"success"}, states(run)
+    assert "20" in frazil(shop, "query", "select count(*) as n from fact_events")
 
 
 @pytest.mark.prop(18)

@@ -114,7 +114,7 @@ class IcebergSnapshotSensor(BaseSensorOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         heads = self._news()
-        if heads is not None or str(context["dag_run"].run_type).endswith("manual"):
+        if heads is not None or _by_hand(context["dag_run"]):
             return heads or {}
         if not self.deferrable:
             super().execute(context)
@@ -136,3 +136,8 @@ class IcebergSnapshotSensor(BaseSensorOperator):
 
     def _news(self) -> dict[str, Any] | None:
         return new_heads(self.project, self.pipeline, {}, self.catalog_properties)
+
+
+def _by_hand(run: Any) -> bool:
+    """Whether a person started the run. The type is an enumeration of strings, whose `str()` is not its value."""
+    return bool(run.run_type == "manual")
