@@ -26,7 +26,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(UV)
 	VIRTUAL_ENV=.venv-datacontract $(UV) pip install --quiet --require-hashes -r $<
 	@touch $@
 
-.venv-airflow/.installed: requirements/airflow.txt pyproject.toml | $(UV)
+.venv-airflow/.installed: requirements/airflow.txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv-airflow
 	VIRTUAL_ENV=.venv-airflow $(UV) pip install --quiet --require-hashes -r $<
 	VIRTUAL_ENV=.venv-airflow PATH=$(CURDIR)/.venv-airflow/bin:$$PATH $(UV) pip install --quiet --no-deps --no-build-isolation -e .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
+from structlog.testing import capture_logs
 
 from frazil.airflow.lake import new_heads
-from frazil.airflow.operators import FrazilOperator, FrazilStepOperator, aws, log_failure, log_retry, snowflake
+from frazil.airflow.operators import FrazilOperator, FrazilStepOperator, log_failure, log_retry
 from frazil.airflow.snapshots import IcebergSnapshotSensor, IcebergSnapshotTrigger
 from frazil.pipeline.store import RunStore
 from tests.airflow.conftest import ROOT, frazil, land, ran, states
@@ -69,22 +70,42 @@ def test_the_warehouse_alone_is_built_command_by_command(shop: Path) -> None:
 
 @pytest.mark.prop(18)
 @pytest.mark.prop(40)
-def test_a_task_that_fails_is_logged_and_tried_again(project: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_task_that_fails_is_logged_and_tried_again(project: Path, tmp_path: Path) -> None:
+    run, said = failing(project, tmp_path, fails=1)
+    assert states(run) == {"verify": ("success", 2)}
+    (line,) = said
+    assert (line["event"], line["dag"], line["task"], line["attempt"]) == ("task is tried again", "failing", "verify", 1)
+    assert "exit 75" in line["error"]
+    assert "hint: wait" in line["error"], "what the command said"
+
+
+@pytest.mark.prop(18)
+@pytest.mark.prop(40)
+def test_a_task_that_fails_too_often_fails_and_is_logged(project: Path, tmp_path: Path) -> None:
+    run, said = failing(project, tmp_path, fails=9)
+    assert (str(run.state), states(run)) == ("failed", {"verify": ("failed", 3)})
+    assert [(line["event"], line["attempt"]) for line in said] == [
+        ("task is tried again", 1),
+        ("task is tried again", 2),
+        ("task failed", 3),
+    ]
+
+
+def failing(project: Path, tmp_path: Path, fails: int) -> tuple[Any, list[MutableMapping[str, Any]]]:
+    """A DAG whose command answers 75 so many times; its run, and the structured lines of the callbacks."""
     command = tmp_path / "frazil"
     command.write_text(
-        '#!/bin/sh\nn=$(cat "$0.n" 2>/dev/null || echo 0); echo $((n+1)) > "$0.n"; echo "hint: wait" >&2; [ $n -ge 1 ] || exit 75\n'
+        f'#!/bin/sh\nn=$(cat "$0.n" 2>/dev/null || echo 0); echo $((n+1)) > "$0.n"; echo "hint: wait" >&2\n[ $n -ge {fails} ] || exit 75\n'
     )
     command.chmod(0o755)
-    heard: list[Mapping[str, Any]] = []
-    with DAG("retrying", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG("failing", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
         FrazilOperator(
             task_id="verify", project=str(project), arguments=["verify"], command=str(command), retries=2, retry_delay=timedelta(0),
-            on_retry_callback=[heard.append, log_retry], on_failure_callback=log_failure,
+            on_retry_callback=log_retry, on_failure_callback=log_failure,
         )  # fmt: skip
-    run = ran(dag)
-    assert states(run) == {"verify": ("success", 2)}
-    assert len(heard) == 1
-    assert "exit 75" in str(heard[0]["exception"])
+    with capture_logs() as said:
+        run = ran(dag)
+    return run, [line for line in said if line["event"] in ("task is tried again", "task failed") and "attempt" in line]
 
 
 def test_an_answer_that_is_no_is_final(project: Path, tmp_path: Path) -> None:
@@ -176,13 +197,33 @@ class Waiting(IcebergSnapshotSensor):
         return super().execute({**context, "dag_run": type("Run", (), {"run_type": "asset_triggered", "run_id": run.run_id})()})
 
 
-def test_connections_become_the_variables_that_clients_read() -> None:
-    from airflow.sdk import Connection
+def test_connections_reach_a_command_as_the_variables_that_clients_read(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = {"conn_type": "aws", "login": "id", "password": "key", "extra": {"region_name": "eu-west-1"}}
+    snow = {"conn_type": "snowflake", "login": "u", "password": "p", "extra": {"account": "a", "warehouse": "w"}}
+    monkeypatch.setenv("AIRFLOW_CONN_CLOUD", json.dumps(cloud))
+    monkeypatch.setenv("AIRFLOW_CONN_SNOW", json.dumps(snow))
+    command = tmp_path / "frazil"
+    command.write_text('#!/bin/sh\nenv > "$0.env"\n')
+    command.chmod(0o755)
+    with DAG("connected", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+        FrazilOperator(task_id="run", project=str(project), command=str(command), aws_conn_id="cloud", snowflake_conn_id="snow")
+    assert str(ran(dag).state) == "success"
+    known = dict(line.partition("=")[::2] for line in command.with_suffix(".env").read_text().splitlines())
+    assert {name: value for name, value in known.items() if name.startswith(("AWS_", "SNOWFLAKE_")) and name in EXPECTED} == EXPECTED
+    assert not [name for name in known if name.startswith("AIRFLOW")]
 
-    cloud = Connection("c", "aws", login="id", password="key", extra=json.dumps({"region_name": "eu-west-1"}))
-    assert aws(cloud) == {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_DEFAULT_REGION": "eu-west-1"}
-    snow = Connection("s", "snowflake", login="u", password="p", extra=json.dumps({"account": "a", "warehouse": "w"}))
-    assert snowflake(snow) == {"SNOWFLAKE_USER": "u", "SNOWFLAKE_PASSWORD": "p", "SNOWFLAKE_ACCOUNT": "a", "SNOWFLAKE_WAREHOUSE": "w"}
+
+EXPECTED = {
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_SECRET_ACCESS_KEY": "key",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "SNOWFLAKE_USER": "u",
+    "SNOWFLAKE_PASSWORD": "p",
+    "SNOWFLAKE_ACCOUNT": "a",
+    "SNOWFLAKE_WAREHOUSE": "w",
+}
 
 
 def test_a_step_is_named_after_its_run() -> None:

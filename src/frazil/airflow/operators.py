@@ -145,22 +145,23 @@ class GreatExpectationsOperator(FrazilStepOperator):
 
 def log_failure(context: Any) -> None:
     """An `on_failure_callback`: one structured line with what failed, where, and at which try."""
-    task = context["ti"]
-    error = context.get("exception")
-    _log.error(
-        "task failed",
-        dag=task.dag_id,
-        run=str(context["run_id"]),
-        task=task.task_id,
-        attempt=task.try_number,
-        error=f"{type(error).__name__}: {error}",
-    )
+    _log.error("task failed", **_story(context))
 
 
 def log_retry(context: Any) -> None:
     """An `on_retry_callback`: as `log_failure`, for a try that is followed by another."""
-    task = context["ti"]
-    _log.warning("task is tried again", dag=task.dag_id, run=str(context["run_id"]), task=task.task_id, attempt=task.try_number)
+    _log.warning("task is tried again", **_story(context))
+
+
+def _story(context: Any) -> dict[str, Any]:
+    task, error = context["ti"], context.get("exception")
+    return {
+        "dag": task.dag_id,
+        "run": str(context["run_id"]),
+        "task": task.task_id,
+        "attempt": task.try_number,
+        "error": f"{type(error).__name__}: {error}",
+    }
 
 
 def aws(connection: Any) -> dict[str, str]:
