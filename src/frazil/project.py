@@ -17,6 +17,7 @@ from frazil.settings import Settings, duration
 if TYPE_CHECKING:
     from frazil.log import LogReader, LogWriter, Retention
     from frazil.log.kafka import KafkaConnection
+    from frazil.log.kafka.letters import DeadLetterTopic, RetryTopic
     from frazil.process import Processor
     from frazil.process.framing import Framing
     from frazil.registry import SchemaRegistry
@@ -66,13 +67,22 @@ class Project:
             self._log_dir(contract), segment_bytes=self.settings.log.segment_bytes, min_free_bytes=self.settings.log.min_free_bytes
         )
 
+    def seal_log(self, contract: Contract) -> None:
+        """Let a contract's embedded log take no more records, whoever appends."""
+        from frazil.log.embedded import EmbeddedWriter
+
+        writer = EmbeddedWriter(self._log_dir(contract))
+        try:
+            writer.seal()
+        finally:
+            writer.close()
+
     def log_reader(self, contract: Contract, *, shared: bool = False) -> LogReader:
         """A reader of all of a contract's log; `shared`: of what falls to it among those that read together."""
         if self.logs_are_kafka:
             from frazil.log.kafka import KafkaReader
 
-            group = self.settings.kafka.group or f"frazil-{self.settings.name}"
-            return KafkaReader(self._kafka, self._topic(contract), group=f"{group}-{contract.name}" if shared else None)
+            return KafkaReader(self._kafka, self._topic(contract), group=self._group(contract) if shared else None)
         from frazil.log.embedded import EmbeddedReader
 
         return EmbeddedReader(self._log_dir(contract))
@@ -147,6 +157,19 @@ class Project:
         from frazil.sink.dead_letters import IcebergDeadLetters
 
         return IcebergDeadLetters(self.lake)
+
+    def letters_topics(self, contract: Contract) -> tuple[DeadLetterTopic, RetryTopic]:
+        """Where a contract's dead letters are published, and where some wait to be tried again. Only on Kafka."""
+        from frazil.log.kafka.letters import Backoff, DeadLetterTopic, RetryTopic
+
+        kafka = self.settings.kafka
+        backoff = Backoff(kafka.retry_first, kafka.retry_longest, kafka.retry_attempts)
+        topic = self._topic(contract)
+        publisher = DeadLetterTopic(self._kafka, topic, backoff)
+        return publisher, RetryTopic(self._kafka, topic, self._group(contract), backoff)
+
+    def _group(self, contract: Contract) -> str:
+        return f"{self.settings.kafka.group or f'frazil-{self.settings.name}'}-{contract.name}"
 
     @property
     def logs_are_kafka(self) -> bool:

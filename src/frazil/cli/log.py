@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from frazil.cli import session
-from frazil.cli.output import Json, emit, table
+from frazil.cli.output import DryRun, Json, emit, say, table
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Logs and positions.", no_args_is_help=True)
     group.command()(show)
+    group.command()(switch)
     app.add_typer(group, name="log")
 
 
@@ -45,3 +47,31 @@ def show(name: Annotated[str | None, typer.Argument(metavar="[CONTRACT]", help="
         emit(rows)
     else:
         table(rows, ["contract", "partition", "first", "last", "position", "lag", "log"])
+
+
+def switch(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the log is to be, such as kafka://broker:9092.")],
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Move from the embedded log to another: seal it, land what it holds, read the new one from then on. Safe to repeat.
+
+    Clients are answered 503 from the seal until the API is started again with the new log; what was acknowledged before is landed.
+    Frazil's own settings file is changed at the end. Exit 75: not finished, run it again.
+    """
+    from frazil import telemetry
+    from frazil.engine import switch as switching
+
+    telemetry.configure()
+    project = session.project()
+    new = switching.moved(project, url)
+    if dry_run:
+        rows = [asdict(one) for one in switching.plan(project, new)]
+    else:
+        rows = [asdict(one) for one in switching.switch(project, new, told=(lambda said: None) if json else say)]
+        switching.write_url(project.settings.root / "frazil.toml", url)
+    if json:
+        emit(rows)
+        return
+    table(rows, ["contract", "waiting", "adopted", "old", "new"])
+    say("nothing was changed" if dry_run else f"frazil.toml names {url}: start `frazil up` again")

@@ -98,6 +98,7 @@ def process(
     """Land what is in the logs. Exit 78: a contract waits for an operator; 75: a system did not answer."""
     from frazil import telemetry
     from frazil.engine import lines
+    from frazil.engine.beside import letters_beside
 
     telemetry.configure()
     project = session.project()
@@ -106,7 +107,9 @@ def process(
     if metrics_port is not None:
         _serve_metrics(project.settings.api.host, metrics_port)
     _on_signal(engine.stop)
-    raise typer.Exit(engine.run())
+    with letters_beside(project.settings, names):
+        code = engine.run()
+    raise typer.Exit(code)
 
 
 def _serve_metrics(host: str, port: int) -> None:

@@ -21,3 +21,7 @@ LAG = Gauge("frazil_lag_records", "Records in the log behind the table's positio
 RETRIES = Counter("frazil_retries", "Attempts that failed and were made again", ("contract", "reason"), registry=registry)
 WAITING = Gauge("frazil_unavailable", "1 while a system does not answer", _BY, registry=registry)
 STOPPED = Gauge("frazil_stopped", "1 while a contract waits for an operator", _BY, registry=registry)
+PUBLISHED = Counter("frazil_dead_letters_published", "Dead letters sent to their topic", _BY, registry=registry)
+RETRIED = Counter(
+    "frazil_letters_retried", "Letters tried again: landed, duplicate, still_bad, given_up", ("contract", "outcome"), registry=registry
+)

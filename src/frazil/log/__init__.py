@@ -157,7 +157,7 @@ def check_logs(position: Position, log_id: str) -> None:
         raise Corrupt(
             "the position belongs to another log: this one was made anew",
             code="log.recreated",
-            hint="put the old log back",
+            hint="put the old log back; `frazil log switch` is how a project moves to another log",
             expected=", ".join(sorted(position.logs)),
             found=log_id,
         )

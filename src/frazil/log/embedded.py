@@ -97,6 +97,11 @@ class EmbeddedWriter:
         with _frazil_errors():
             self._kernel.roll()
 
+    def seal(self) -> None:
+        """Take no more records, in any process, now and after a restart: every later append is `log.sealed`. Safe to repeat."""
+        with _frazil_errors():
+            self._kernel.seal()
+
     def close(self) -> None:
         self._kernel.close()
         self._deliver()
