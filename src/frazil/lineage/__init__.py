@@ -156,6 +156,8 @@ def run(
 ) -> Iterator[Telling | None]:
     """What is done inside is a run: told when it begins, completes, fails or is broken off. None while lineage is off.
 
+    It fails by an exception, or when `Telling.failure` was set.
+
     Args:
         settings: Of the project.
         job: Its name in the project's namespace.
@@ -186,7 +188,7 @@ def run(
     except BaseException:
         telling.tell("ABORT")
         raise
-    telling.tell("COMPLETE")
+    telling.tell("COMPLETE" if telling.failure is None else "FAIL", telling.failure)
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def _starred(star: Mapping[str, Any], scope: Sequence[_Source]) -> dict[str, Mad
     if star.get("expr") or star.get("rename_list") or star.get("replace_list") or star.get("columns"):
         raise Unclear("a star with changes")
     left_out = {str(one).lower() for one in star.get("exclude_list", [])}
-    wanted, found = str(star.get("relation_name") or "").lower(), {}
+    wanted = str(star.get("relation_name") or "").lower()
+    found: dict[str, Made] = {}
     for source in scope:
         if wanted and source.alias != wanted:
             continue

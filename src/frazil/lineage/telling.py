@@ -18,10 +18,14 @@ Datasets = tuple[Sequence["InputDataset"], Sequence["OutputDataset"]]
 
 
 class Telling:
-    """A run being told. `reads` and `writes` may be named until it ends; they are looked up in the lake by the sender."""
+    """A run being told. `reads` and `writes` may be named until it ends; they are looked up in the lake by the sender.
+
+    `failure`: set to why, a run that ends without an exception has failed all the same.
+    """
 
     def __init__(self, sender: Sender, run: RunRef, kind: JobType, above: RunRef | None) -> None:
         self.sender, self.run, self.kind, self.above = sender, run, kind, above
+        self.failure: str | None = None
         self._reads: list[tuple[str, int | None]] = []
         self._writes: list[tuple[str, int | None, Written]] = []
 

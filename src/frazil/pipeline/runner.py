@@ -224,7 +224,7 @@ class Runner:
             say = _log.info if ended.state == "succeeded" else _log.error
             say("run ended", run=id, pipeline=run.pipeline, state=ended.state, seconds=ended.seconds)
             failed_by = None if ended.error is None else f"step {ended.error.get('step')}: {ended.error.get('message')}"
-            self._lineage(id, {"succeeded": "COMPLETE", "failed": "FAIL"}.get(ended.state, "ABORT"), failed_by)
+            self._lineage(id, "COMPLETE" if ended.state == "succeeded" else "FAIL" if ended.state == "failed" else "ABORT", failed_by)
         return ended
 
 

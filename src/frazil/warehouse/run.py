@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from frazil import lineage
 from frazil.contract.dbt_sources import check_drift
 from frazil.contract.load import load_directory
 from frazil.errors import ConfigError, FrazilError, Unavailable
@@ -24,6 +26,9 @@ from frazil.settings import Settings
 from frazil.telemetry import logger
 from frazil.warehouse import NodeResult, Outcome, Transformation
 from frazil.warehouse.package import install
+
+if TYPE_CHECKING:
+    from frazil.lineage.telling import Telling
 
 Command = Literal["build", "seed", "run", "test", "docs", "parse", "compile"]
 WAREHOUSE = "warehouse"
@@ -43,6 +48,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "no-op": "success",
 }
 _KINDS: dict[str, Literal["seed", "model", "test", "snapshot"]] = {"seed": "seed", "model": "model", "snapshot": "snapshot"}
+_TOLD: Final = ("build", "seed", "run", "test")  # what lineage hears of: the rest changes nothing
 _WORDS: dict[Command, tuple[str, ...]] = {"docs": ("docs", "generate")}
 
 
@@ -72,6 +78,15 @@ def transform(
         Unavailable: `warehouse.busy`: another run holds the warehouse.
         FrazilError: `warehouse.dbt_failed`: dbt stopped before it ran a node (a model that cannot be compiled, say).
     """
+    if command not in _TOLD:
+        return _transform(settings, full_refresh, select, target, command, None)
+    with lineage.run(settings, "transform", "TRANSFORMATION") as telling:
+        return _transform(settings, full_refresh, select, target, command, telling)
+
+
+def _transform(
+    settings: Settings, full_refresh: bool, select: Sequence[str], target: str | None, command: Command, telling: Telling | None
+) -> Transformation:
     began = time.monotonic()
     directory = settings.root / WAREHOUSE
     _check(directory)
@@ -99,11 +114,22 @@ def transform(
             file=str(settings.state_dir / "warehouse.duckdb"),
         )
     nodes = [] if report is None else [_node(one) for one in report["results"] if _kind(one) not in ("exposure", "operation")]
+    if telling is not None and report is not None:
+        _tell(telling, state / "target", report)
     done = Transformation(_invocation(report, said), target, time.monotonic() - began, nodes)
     if code and not done.failed:
         raise _stopped(errors, directory)
+    if telling is not None and done.failed:
+        telling.failure = "failed: " + ", ".join(node.name for node in done.failed[:20])
     _log.info("transformed", target=target, command=command, nodes=len(nodes), failed=len(done.failed), seconds=round(done.seconds, 3))
     return done
+
+
+def _tell(telling: Telling, target: Path, report: dict[str, Any]) -> None:
+    from frazil.lineage.models import tell
+
+    with suppress(OSError):  # no manifest, no lineage
+        tell(telling, target, report)
 
 
 def _check(directory: Path) -> None:
