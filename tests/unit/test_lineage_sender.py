@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from frazil import lineage
+from frazil.lineage import sending
 from frazil.lineage.events import run_event
 from frazil.lineage.sending import EVENTS, Sender
 from frazil.settings import Settings
@@ -25,7 +26,9 @@ SOON = 20.0
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment_and_short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_FIRST_WAIT", 0.05)
+    monkeypatch.setattr(sending, "_TICK_SECONDS", 0.02)
     for name in ("URL", "ENDPOINT", "API_KEY", "DISABLED", "NAMESPACE", "PARENT_ID", "ROOT_PARENT_ID"):
         monkeypatch.delenv(f"OPENLINEAGE_{name}", raising=False)
 
