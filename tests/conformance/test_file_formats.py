@@ -143,6 +143,21 @@ def _agree(contract: Contract, file: bytes, format: str) -> None:
     assert kernel.canonical(plan, file, format=format) == expected
     batches = list(kernel.FileReader(plan, file, format=format, received_at_us=RECEIVED_US, batch_size=5))
     assert repr(_outcome(batches)) == repr(_reference(contract, expected))
+    if expected and not any(b"\n" in record for record in expected):
+        of_file = kernel.parse_events(file, plan, format=format)
+        of_lines = kernel.parse_events(b"\n".join(expected), plan, format="ndjson")
+        assert repr(_steps(of_file)) == repr(_steps(of_lines))
+
+
+def _steps(events: kernel.Events) -> tuple[Any, ...]:
+    """What parsing, validating and transforming say, each for itself."""
+    told = [
+        [(v.index, v.path, v.code, v.message, v.hint, v.value) for v in found]
+        for found in (events.violations, kernel.validate_schema(events))
+    ]
+    rows = [pa.record_batch(made).to_pylist() for made in (events, kernel.transform_batch(events))]
+    other = kernel.validate_schema(events, kernel.Plan(_contract("refuse").plan))
+    return len(events), [events.line(at) for at in range(len(events))], told, rows, [(v.index, v.code) for v in other]
 
 
 @pytest.mark.prop(9)

@@ -7,12 +7,8 @@ use arrow_schema::DataType;
 
 use crate::contract::{Kind, Plan, TextRule};
 
-/// Marks the rows of typed columns that break, or may break, a rule of the plan. On a bound of a double the record's text decides.
-pub fn doubtful(plan: &Plan, columns: &[ArrayRef], rows: usize) -> Vec<bool> {
-    marked(plan, columns, rows, false)
-}
-
-/// The same, and a double's text is the shortest that names it (`shortest`): then on a closed bound the double decides.
+/// Marks the rows of typed columns that break, or may break, a rule of the plan. On a bound of a double the record's text decides;
+/// where that is the shortest that names the double (`shortest`), on a closed bound the double does.
 pub fn marked(plan: &Plan, columns: &[ArrayRef], rows: usize, shortest: bool) -> Vec<bool> {
     let mut marks = vec![false; rows];
     for (field, column) in plan.record().fields.iter().zip(columns) {

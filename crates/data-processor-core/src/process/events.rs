@@ -10,16 +10,18 @@ use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
 use super::admit::{Admission, Format, Indexed, admit_rows};
-use super::csv::{self, Dialect};
+use super::batches::Batch;
+use super::csv::{self, Dialect, Judged};
+use super::given::{File, Given, Records};
 use super::judge::{Judge, Padded};
 use super::leaf::first_instant;
 use super::rows::contract_arrays;
 use super::slow::Refused;
 use super::time::{DAY_US, HOUR_US};
-use super::{arrow, check, guarded, in_blocks};
+use super::{arrow, avro, check, guarded, parquet_input};
 use crate::batch::lineage_fields;
 use crate::contract::{Kind, Plan};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Parsed records: the typed columns of those that could be typed, and every violation found so far.
 pub struct Events {
@@ -29,19 +31,10 @@ pub struct Events {
     pub rows: RecordBatch,
     /// What parsing found: record rules, missing and wrong types, times, unknown and repeated members.
     pub violations: Vec<Indexed>,
-    given: Records,
+    given: Given,
     /// Record of each row.
     records: Vec<u32>,
     received_us: i64,
-}
-
-/// The records of a body: what was given, whatever plan types it.
-#[derive(Clone)]
-struct Records {
-    body: Bytes,
-    ranges: Vec<(u32, u32)>,
-    lines: Option<Vec<u32>>,
-    format: Format,
 }
 
 /// The generic event contract, compiled once.
@@ -70,24 +63,100 @@ pub fn parse(plan: Arc<Plan>, body: Bytes, format: Option<Format>, received_us: 
 
 /// As [`parse`], a CSV body in this dialect.
 pub fn parse_in(plan: Arc<Plan>, body: Bytes, format: Format, dialect: &Dialect, received_us: i64) -> Result<Events> {
+    match format {
+        Format::Json | Format::Ndjson => {}
+        Format::Csv => return parse_rows(plan, body, dialect, received_us),
+        Format::Avro | Format::Parquet => return parse_file(plan, body, format, received_us),
+    }
     let (admission, mut columns, records) = admit_rows(&*plan.typed()?, body, format, dialect, received_us)?;
     let Admission { body, ranges, lines, errors: violations, .. } = admission;
     guarded(|| {
         let count = columns.rows;
         let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&*plan.typed()?, &mut columns).into_iter().unzip();
         let rows = batch(fields, arrays, count)?;
-        let given = Records { body, ranges, lines, format };
+        let given = Given::Records(Arc::new(Records { body, ranges, lines, format }));
         Ok(Events { plan: Arc::clone(&plan), rows, violations, given, records, received_us })
     })
 }
 
-/// Types records by a plan.
-fn typed(plan: Arc<Plan>, given: Records, received_us: i64) -> Result<Events> {
+/// Columns of a whole file, by the roads of its format: no record of it becomes JSON that need not.
+fn parse_file(plan: Arc<Plan>, file: Bytes, format: Format, received_us: i64) -> Result<Events> {
+    let (typed, all) = (plan.typed()?, u32::MAX as usize);
+    let (batch, more) = match format {
+        Format::Avro => {
+            let mut reader = avro::Reader::open(typed, file.clone(), received_us, all)?;
+            (reader.batch()?, reader.batch()?)
+        }
+        _ => {
+            let mut reader = parquet_input::Reader::open(typed, file.clone(), received_us, all)?;
+            (reader.batch()?, reader.batch()?)
+        }
+    };
+    let body_error = |code, message| Error::new(ErrorKind::Body, code, message);
+    let Some(Batch { rows, refused, count, .. }) = batch else {
+        return Err(body_error("body.empty", "the body holds no record").hint("send at least one event"));
+    };
+    if more.is_some() {
+        return Err(body_error("body.too_large", "the body holds more than 4294967295 records").hint("read it by batches"));
+    }
+    let mut is_typed = vec![true; count];
+    refused.iter().for_each(|(index, _)| is_typed[*index as usize] = false);
+    let records = (0..count as u32).filter(|index| is_typed[*index as usize]).collect();
+    let each = |(index, (_, found)): (u64, Refused)| {
+        found.into_iter().map(move |violation| Indexed { index: index as usize, violation })
+    };
+    let violations = refused.into_iter().flat_map(each).collect();
+    // Day and hour of the event time are the last two: `transform` makes its own.
+    let rows = rows.project(&(0..rows.num_columns() - 2).collect::<Vec<_>>()).map_err(arrow)?;
+    let file = File {
+        plan: Arc::clone(&plan),
+        bytes: file,
+        format,
+        dialect: Dialect::default(),
+        lines: None,
+        long: Vec::new(), // their doubles are spelled with the fewest digits
+        count,
+        records: OnceLock::new(),
+    };
+    Ok(Events { plan, rows, violations, given: Given::File(Arc::new(file)), records, received_us })
+}
+
+/// Columns of a CSV body: no row of it becomes JSON that need not.
+fn parse_rows(plan: Arc<Plan>, body: Bytes, dialect: &Dialect, received_us: i64) -> Result<Events> {
     let typed = plan.typed()?;
     guarded(|| {
-        let mut judge = Judge::new(&typed, given.ranges.len());
-        let (mut violations, mut records) = (Vec::new(), Vec::with_capacity(given.ranges.len()));
-        given.judge(&mut judge, &given.ranges, received_us, |index, verdict| match verdict {
+        let mut judge = Judge::new(&typed, body.len() / SMALL_ROW + 1);
+        let Judged { lines, records, long, violations } = csv::judged(&typed, &body, dialect, &mut judge, received_us)?;
+        if lines.is_empty() {
+            return Err(Error::new(ErrorKind::Body, "body.empty", "the body holds no record").hint("send at least one event"));
+        }
+        let count = judge.columns.rows;
+        let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&typed, &mut judge.columns).into_iter().unzip();
+        let file = File {
+            plan: Arc::clone(&plan),
+            bytes: body.clone(),
+            format: Format::Csv,
+            dialect: dialect.clone(),
+            count: lines.len(),
+            lines: Some(lines),
+            long,
+            records: OnceLock::new(),
+        };
+        let given = Given::File(Arc::new(file));
+        Ok(Events { plan: Arc::clone(&plan), rows: batch(fields, arrays, count)?, violations, given, records, received_us })
+    })
+}
+
+/// Bytes of a small row of cells: room for rows is made by it.
+const SMALL_ROW: usize = 128;
+
+/// Types records by a plan.
+fn typed(plan: Arc<Plan>, given: Given, received_us: i64) -> Result<Events> {
+    let (typed, texts) = (plan.typed()?, given.records()?);
+    guarded(|| {
+        let mut judge = Judge::new(&typed, texts.ranges.len());
+        let (mut violations, mut records) = (Vec::new(), Vec::with_capacity(texts.ranges.len()));
+        texts.judge(&mut judge, &texts.ranges, received_us, |index, verdict| match verdict {
             Ok(()) => records.push(index as u32),
             Err((_, found)) => violations.extend(found.into_iter().map(|violation| Indexed { index, violation })),
         });
@@ -102,69 +171,49 @@ fn batch(fields: Vec<FieldRef>, arrays: Vec<ArrayRef>, rows: usize) -> Result<Re
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(arrow)
 }
 
-impl Records {
-    /// Judges the records in `ranges`; `say` is told the place in `ranges` and the verdict.
-    fn judge(
-        &self,
-        judge: &mut Judge,
-        ranges: &[(u32, u32)],
-        received_us: i64,
-        mut say: impl FnMut(usize, std::result::Result<(), Refused>),
-    ) {
-        let range = |at: usize| (ranges[at].0 as usize, ranges[at].1 as usize);
-        let max_bytes = judge.max_bytes();
-        in_blocks(&self.body, max_bytes, ranges.len(), range, &mut Padded::default(), |padded, index, from, to| {
-            let verdict = judge.record(padded, from, to, received_us);
-            let (start, end) = range(index);
-            say(
-                index,
-                if self.format == Format::Csv {
-                    verdict.map_err(|refused| csv::reworded(&self.body[start..end], refused))
-                } else {
-                    verdict
-                },
-            );
-        });
-    }
-}
-
 impl Events {
     /// Records parsed, typed or not.
     pub fn len(&self) -> usize {
-        self.given.ranges.len()
+        self.given.len()
     }
 
     /// 1-based line or row of a record in its body; None where the body has none. Panics when `index` is not below `len()`.
     pub fn line(&self, index: usize) -> Option<u64> {
-        self.given.lines.as_ref().map(|lines| u64::from(lines[index]))
+        self.given.line(index)
     }
 
     /// Whether nothing was parsed.
     pub fn is_empty(&self) -> bool {
-        self.given.ranges.is_empty()
+        self.given.len() == 0
     }
 
     /// Records that could not be typed, or whose rows may break a rule: by column for typed ones, all under another plan.
     fn doubtful(&self, plan: &Plan) -> Vec<u32> {
         if plan.hash != self.plan.hash {
-            return (0..self.given.ranges.len() as u32).collect();
+            return (0..self.given.len() as u32).collect();
         }
-        let marks = check::doubtful(plan, self.rows.columns(), self.rows.num_rows());
-        let mut sure = vec![false; self.given.ranges.len()];
+        let long = self.given.long();
+        let marks = check::marked(plan, self.rows.columns(), self.rows.num_rows(), long.is_some());
+        let mut sure = vec![false; self.given.len()];
         for (record, mark) in self.records.iter().zip(marks) {
             sure[*record as usize] = !mark;
         }
-        (0..self.given.ranges.len() as u32).filter(|record| !sure[*record as usize]).collect()
+        long.unwrap_or_default().iter().for_each(|record| sure[*record as usize] = false);
+        (0..self.given.len() as u32).filter(|record| !sure[*record as usize]).collect()
     }
 
     /// Judges the doubtful records again by their text: every violation of each, in order of records.
     fn violations_of(&self, plan: &Plan) -> Result<Vec<Indexed>> {
         guarded(|| {
             let doubtful = self.doubtful(plan);
-            let ranges: Vec<_> = doubtful.iter().map(|record| self.given.ranges[*record as usize]).collect();
+            if doubtful.is_empty() {
+                return Ok(Vec::new());
+            }
+            let given = self.given.records()?;
+            let ranges: Vec<_> = doubtful.iter().map(|record| given.ranges[*record as usize]).collect();
             let mut judge = Judge::new(plan, ranges.len());
             let mut violations = Vec::new();
-            self.given.judge(&mut judge, &ranges, self.received_us, |at, verdict| {
+            given.judge(&mut judge, &ranges, self.received_us, |at, verdict| {
                 let index = doubtful[at] as usize;
                 let found = verdict.err().map(|(_, found)| found).unwrap_or_default();
                 violations.extend(found.into_iter().map(|violation| Indexed { index, violation }));

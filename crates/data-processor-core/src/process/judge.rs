@@ -32,6 +32,11 @@ impl Padded {
         &self.bytes
     }
 
+    /// Whether all of it is UTF-8.
+    pub fn is_utf8(&self) -> bool {
+        self.utf8
+    }
+
     /// Whether `start..end` is UTF-8 for itself: no sequence is cut at either end of a text that is UTF-8.
     fn holds_utf8(&self, start: usize, end: usize) -> bool {
         let whole = |at: usize| self.bytes[at] & 0xc0 != 0x80;

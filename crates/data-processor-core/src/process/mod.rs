@@ -14,6 +14,7 @@ pub mod dedupe;
 pub mod events;
 mod fast;
 pub mod format;
+mod given;
 mod intern;
 mod judge;
 mod leaf;

@@ -17,8 +17,8 @@ pub enum Member {
         column: usize,
         /// What the contract has there; None: nothing.
         kind: Option<Kind>,
-        /// Whether it must be there.
-        required: bool,
+        /// Which field of its object that is.
+        field: Option<usize>,
     },
     /// An object with some column below it.
     Object {
@@ -26,11 +26,23 @@ pub enum Member {
         key: Vec<u8>,
         /// Number of its node.
         number: usize,
+        /// Which field of its object it is.
+        field: usize,
         /// Whether it must be there.
         required: bool,
         /// Its members.
         members: Vec<Member>,
     },
+}
+
+impl Member {
+    /// The contract's field that it is.
+    pub fn field(&self) -> Option<usize> {
+        match self {
+            Member::Cell { field, .. } => *field,
+            Member::Object { field, .. } => Some(*field),
+        }
+    }
 }
 
 /// The members of the record: those of the contract in its order, then the others in order of columns.
@@ -119,15 +131,16 @@ fn members(plan: &Plan, places: &[Place], node: usize) -> Result<Vec<Member>> {
         match (column, field.kind) {
             (Some(_), _) if !below.is_empty() => return Err(twice(&field.name)),
             (Some(column), kind) => {
-                made.push(Member::Cell { key: key(&field.name), column, kind: Some(kind), required: field.required });
+                made.push(Member::Cell { key: key(&field.name), column, kind: Some(kind), field: Some(at) });
             }
             (None, Kind::Object(number)) if !below.is_empty() => {
-                made.push(Member::Object { key: key(&field.name), number, required: field.required, members: below });
+                let required = field.required;
+                made.push(Member::Object { key: key(&field.name), number, field: at, required, members: below });
             }
             _ => {} // no column leads here
         }
     }
     let unknown = places.iter().enumerate().filter(|(_, place)| place.node == node && place.field.is_none());
-    made.extend(unknown.map(|(column, place)| Member::Cell { key: key(place.name), column, kind: None, required: false }));
+    made.extend(unknown.map(|(column, place)| Member::Cell { key: key(place.name), column, kind: None, field: None }));
     Ok(made)
 }

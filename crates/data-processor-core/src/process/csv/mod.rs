@@ -5,6 +5,7 @@
 
 mod cells;
 mod dialect;
+mod direct;
 mod layout;
 mod record;
 mod scan;
@@ -13,8 +14,11 @@ pub use dialect::Dialect;
 pub use layout::Layout;
 
 use cells::Rows;
+use direct::Road;
 use record::Writer;
 
+use super::admit::Indexed;
+use super::judge::{Judge, Padded};
 use super::source::Canonical;
 use super::syntax::{Limits, value_end};
 use super::text::PAD;
@@ -37,6 +41,61 @@ pub fn canonical(plan: &Plan, body: &[u8], dialect: &Dialect, most: usize) -> Re
         records.record(line, |out| writer.row(&layout, out))?;
     }
     Ok((records, layout))
+}
+
+/// Rows of a CSV body that were judged straight from their cells where these leave no doubt.
+#[derive(Default)]
+pub struct Judged {
+    /// 1-based line of each record.
+    pub lines: Vec<u32>,
+    /// The record of each good row.
+    pub records: Vec<u32>,
+    /// Records with doubles of more than fifteen digits, and those whose text was judged.
+    pub long: Vec<u32>,
+    /// What is wrong with the others.
+    pub violations: Vec<Indexed>,
+}
+
+/// Judges the rows of a CSV body into columns. Errors: as [`canonical`].
+pub fn judged(plan: &Plan, body: &[u8], dialect: &Dialect, judge: &mut Judge, received_us: i64) -> Result<Judged> {
+    let (mut text, mut padded) = (Padded::default(), Padded::default());
+    text.load(body);
+    let mut rows = Rows::new(body, dialect);
+    let (mut cells, mut spelled, mut made) = (Vec::new(), Vec::new(), Judged::default());
+    let layout = layout(plan, body, dialect, &mut rows)?;
+    let road = if text.is_utf8() { Road::new(plan, dialect, &layout) } else { None };
+    while let Some(line) = rows.next(&mut cells)? {
+        let index = u32::try_from(made.lines.len()).map_err(|_| too_many())?;
+        made.lines.push(line);
+        let taken = road.as_ref().and_then(|road| {
+            let short = road.row(text.bytes(), &cells, &mut judge.columns)?;
+            judge.accept(received_us).map(|()| short)
+        });
+        if let Some(short) = taken {
+            made.records.push(index);
+            if !short {
+                made.long.push(index);
+            }
+            continue;
+        }
+        judge.retract();
+        made.long.push(index);
+        spelled.clear();
+        Writer { plan, dialect, bytes: body, cells: &cells }.row(&layout, &mut spelled);
+        padded.load(&spelled);
+        match judge.record(&padded, 0, spelled.len(), received_us).map_err(|refused| reworded(&spelled, refused)) {
+            Ok(()) => made.records.push(index),
+            Err((_, found)) => {
+                let index = index as usize;
+                made.violations.extend(found.into_iter().map(|violation| Indexed { index, violation }));
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn too_many() -> Error {
+    Error::new(ErrorKind::Body, "body.too_large", "the body holds more than 4294967295 records").hint("send smaller bodies")
 }
 
 /// Reads the header, when there is one, and places the columns.
