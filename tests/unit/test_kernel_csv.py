@@ -137,6 +137,59 @@ def test_the_door_processing_and_the_reference_give_rows_of_cells_the_same_verdi
     assert all(error["line"] == door.line(error["index"]) for error in door.errors)
 
 
+FITTING = {
+    "id": ["a", "", "ä", "null"],
+    "i": ["0", "7", "-1", "9007199254740993", "1.0"],
+    "f": ["0", "-0.5", "1e3", "0.30000000000000004", "1234567890.1234567"],
+    "d": ["1.50", "9999.99", "10000", "1.005"],
+    "b": ["true", "FALSE", "True", "1"],
+    "u": ["01934b6e-7c0a-7def-8123-456789abcdef", "01934B6E-7C0A-7DEF-8123-456789ABCDEF", "01934b6e7c0a7def8123456789abcdef"],
+    "at": ["2026-11-20T12:00:00Z", "2026-11-20T12:00:00.123456+01:00", "2026-11-20T12:00:00", "1"],
+    "epoch": ["1790000000", "1790000000.5", "1.79e9", "2026-11-20T12:00:00Z", "-1"],
+    "day": ["2026-11-20", "2026-02-30"],
+    "o.n": ["1", "x"],
+    "o.t": ["t"],
+    "o.deep.x": ["true"],
+    "must.y": ["y"],
+    "x.y": ["more"],
+    "any": ["[1]"],
+}
+
+
+@st.composite
+def fitting(draw: st.DrawFn) -> bytes:
+    """Rows most of whose cells fit, with what a contract requires; some are missing, some are quoted, some are anything."""
+    more = st.lists(st.sampled_from([name for name in FITTING if name not in ("id", "must.y")]), max_size=7, unique=True)
+    names = draw(st.permutations(["id", "must.y", *draw(more)]))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(names)
+    for _ in range(draw(st.integers(1, 4))):
+        odd = draw(st.integers(0, 4)) == 0
+        cells = [draw(st.sampled_from(CELLS if odd else [*FITTING[name], FITTING[name][0], ""])) for name in names]
+        csv.writer(text, quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])), lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def steps(events: kernel.Events, plan: kernel.Plan) -> tuple[Any, ...]:
+    """What parsing, validating and transforming say, each for itself."""
+    told = [events.violations, kernel.validate_schema(events), kernel.validate_schema(events, plan)]
+    rows = [pa.record_batch(made).to_pylist() for made in (events, kernel.transform_batch(events))]
+    return len(events), [[(v.index, v.path, v.code, v.message, v.hint, v.value) for v in found] for found in told], rows
+
+
+@pytest.mark.prop(10)
+@pytest.mark.parametrize("unknown", ["keep", "drop", "refuse"])
+@given(body=fitting())
+def test_cells_that_go_straight_into_columns_are_what_their_records_say(unknown: str, body: bytes) -> None:
+    plan = RustProcessor(Contract("cells", "1.0.0", FIELDS, unknown=unknown)).plan
+    admitted = kernel.admit(plan, body, format="csv", received_at_us=RECEIVED_US)
+    of_cells = kernel.parse_csv(body, plan)
+    assert [of_cells.line(at) for at in range(len(of_cells))] == [admitted.line(at) for at in range(len(admitted))]
+    if not any(b"\n" in record for record in admitted.records()):
+        of_records = kernel.parse_events(b"\n".join(admitted.records()), plan, format="ndjson")
+        assert repr(steps(of_cells, PLAN)) == repr(steps(of_records, PLAN))
+
+
 @pytest.mark.parametrize(
     ("body", "code", "line", "column"),
     [

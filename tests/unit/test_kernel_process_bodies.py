@@ -66,9 +66,9 @@ def test_a_body_that_is_not_what_it_says_is_refused(body: bytes, format: str, co
 
 @pytest.mark.prop(12)
 def test_an_unknown_format_names_the_known_ones() -> None:
-    with pytest.raises(kernel.FormatError, match="ndjson, json, csv") as refused:
+    with pytest.raises(kernel.FormatError, match="ndjson, json, csv, avro, parquet") as refused:
         admit(b"{}", "xml")
-    assert refused.value.context == {"format": "xml", "known": "ndjson, json, csv"}
+    assert refused.value.context == {"format": "xml", "known": "ndjson, json, csv, avro, parquet"}
     with pytest.raises(kernel.FormatError, match="gzip, identity, zstd"):
         kernel.BodyDecoder("br", max_bytes=10)
 
@@ -155,5 +155,5 @@ def test_the_founding_names_work_as_first_written() -> None:
     assert len(pa.record_batch(events)) == 2
     assert kernel.Event is kernel.Events
     assert len(kernel.parse_json(body)) == len(kernel.parse_json(b"\n".join(json.dumps(one).encode() for one in json.loads(body)))) == 4
-    with pytest.raises(kernel.FormatError, match="ndjson, json, csv"):
+    with pytest.raises(kernel.FormatError, match="ndjson, json, csv, avro, parquet"):
         kernel.parse_events(body, format="yaml")
