@@ -31,6 +31,11 @@ __all__ = [
     "Schema",
     "TransformedEvent",
     "ValidationError",
+    "WindowConflict",
+    "WindowCorrupt",
+    "WindowReader",
+    "WindowStore",
+    "WindowUnavailable",
     "admit",
     "canonical",
     "deduplicate",
@@ -77,6 +82,9 @@ class LogThrottled(KernelError): ...
 class LogCorrupt(KernelError): ...
 class LogExpired(KernelError): ...
 class IdempotencyMismatch(KernelError): ...
+class WindowUnavailable(KernelError): ...
+class WindowConflict(KernelError): ...
+class WindowCorrupt(KernelError): ...
 
 # ---------------------------------------------------------------- Arrow rows
 
@@ -399,3 +407,54 @@ class EmbeddedLogReader:
     def end(self) -> int: ...
     def segments(self) -> list[dict[str, Any]]: ...
     def close(self) -> None: ...
+
+# ---------------------------------------------------------------- live windows
+
+@final
+class WindowStore:
+    """State, position and keys of a contract's live windows in one SQLite file, open for writing. GIL released.
+
+    `windows` is the JSON of `WindowSpec.plan`s; `key` and `content` name the columns that identify an event and that its
+    repetitions agree in; `most_keys` bounds the keys held in memory between commits.
+
+    Raises:
+        PlanError: A window or column makes no sense.
+        WindowUnavailable: The file did not answer; nothing was stored.
+        WindowCorrupt: The file is not what was written.
+    """
+    def __new__(cls, path: str, windows: str, *, key: Sequence[str], content: Sequence[str], most_keys: int = 200_000) -> Self: ...
+    def head(self) -> tuple[int, str, str]:
+        """Number of commits, position and totals (JSON, empty at the beginning)."""
+    def seen(self, rows: ArrowArray, events: ArrowArray) -> Rows:
+        """n rows x 4 columns: `fate` (0 new, 1 the same event, 2 another one), `log`, `partition`, `offset` of the first."""
+    def landed(self, log: str, partition: str, offset: int) -> bool: ...
+    def append(
+        self, rows: ArrowArray, events: ArrowArray, *, head: int, position: str, totals: str, replay: str | None, now_us: int
+    ) -> tuple[int, int, int]:
+        """Count events in one transaction; answers number of commits, results given out, late pairs.
+
+        Raises:
+            WindowConflict: Anything but maintenance was committed since `head`; nothing is changed.
+        """
+    def maintain(self, keep_us: int) -> int: ...
+
+@final
+class WindowReader:
+    """What other processes see of a contract's live windows. Never writes. GIL released."""
+    def __new__(cls, path: str) -> Self: ...
+    def position(self) -> str: ...
+    def last(self) -> int:
+        """The largest number of a result given out; 0 before the first."""
+    def changes(
+        self, after: int, *, window: str | None = None, limit: int = 10_000
+    ) -> list[tuple[int, str, int, int, str, int, int, str, int]]:
+        """Results after a number: number, window, start, end (us), key (JSON), revision, state, values (JSON), time (us).
+
+        state: 0 provisional, 1 final, 2 merged into an earlier session.
+        """
+    def progress(self) -> list[tuple[str, int | None, int, int, str]]:
+        """Window, watermark (us), open windows, late pairs, position it counts from (JSON)."""
+    def late(self, window: str, limit: int) -> list[tuple[str, int, int, int, tuple[str, str, int]]]:
+        """Newest first: key (JSON), start, event time, watermark (us), place."""
+    def landed(self) -> list[tuple[str, str, int, int, str | None]]:
+        """Places of events that are remembered: log, partition, offset, number of the commit, replay."""

@@ -15,6 +15,8 @@ from frazil.errors import ConfigError, ContractError
 from frazil.settings import Settings, duration
 
 if TYPE_CHECKING:
+    from frazil.batch import Position
+    from frazil.contract.windows import WindowSpec
     from frazil.log import LogReader, LogWriter, Retention
     from frazil.log.kafka import KafkaConnection
     from frazil.log.kafka.letters import DeadLetterTopic, RetryTopic
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from frazil.sink import KeyIndex
     from frazil.sink.dead_letters import IcebergDeadLetters
     from frazil.sink.iceberg import IcebergSink
+    from frazil.sink.windows import WindowSink
     from frazil.table.catalog import Lake
 
 
@@ -150,6 +153,53 @@ class Project:
         from frazil.sink.keys import TableKeys
 
         return TableKeys(self.lake, contract, max_bytes=self.settings.lake.key_cache_bytes)
+
+    @cached_property
+    def windows(self) -> dict[str, WindowSpec]:
+        """All live windows by name. Raises ConfigError `windows.invalid`, with file and line, when the file is wrong."""
+        from frazil.contract.source import Problem
+        from frazil.contract.windows import FILE, load_windows, refused
+        from frazil.process.where import Where
+
+        file = self.settings.root / FILE
+        found = load_windows(file, self.contracts)
+        for spec in found.values():
+            try:
+                Where(spec.where, self.contract(spec.contract)) if spec.where else None
+            except ConfigError as error:
+                raise refused([Problem(str(file), spec.line, spec.name, f"{spec.name}: {error.message}", error.hint)]) from error
+        return found
+
+    def window(self, name: str) -> WindowSpec:
+        """A live window by name. Raises ConfigError `windows.unknown`; names the known ones."""
+        if name not in self.windows:
+            known = ", ".join(self.windows) or "none: write windows.yaml"
+            raise ConfigError(f"no window {name!r}", code="windows.unknown", hint=f"known windows: {known}", window=name)
+        return self.windows[name]
+
+    def window_file(self, contract: Contract) -> Path:
+        """Where the state of a contract's windows is kept."""
+        return self.settings.state_dir / "windows" / f"{contract.name}.db"
+
+    def window_positions(self, contract: Contract) -> list[Position]:
+        """Where the live windows of a contract stand: nothing after it may leave the log. Empty where it has none."""
+        from data_processor_rs import WindowReader
+
+        from frazil.batch import Position
+
+        file = self.window_file(contract)
+        if not any(spec.contract == contract.name for spec in self.windows.values()) or not file.exists():
+            return []
+        return [Position.from_json(WindowReader(str(file)).position() or "{}")]
+
+    def window_sink(self, contract: Contract) -> WindowSink:
+        """The live windows of a contract, open for writing: one process at a time."""
+        from frazil.process.where import Where
+        from frazil.sink.windows import WindowSink
+
+        specs = [spec for spec in self.windows.values() if spec.contract == contract.name]
+        conditions = {spec.name: Where(spec.where, contract) for spec in specs if spec.where}
+        return WindowSink(self.window_file(contract), contract, specs, conditions)
 
     @cached_property
     def dead_letters(self) -> IcebergDeadLetters:

@@ -25,6 +25,12 @@ pub enum ErrorKind {
     LogExpired,
     /// An idempotency key came again with another body.
     IdempotencyMismatch,
+    /// The file of the live windows did not answer; nothing was stored.
+    WindowUnavailable,
+    /// The live windows changed since their head was read.
+    WindowConflict,
+    /// What the file of the live windows holds cannot be what was written.
+    WindowCorrupt,
 }
 
 /// How a caller should react.
@@ -100,10 +106,11 @@ impl Error {
         self
     }
 
-    /// How to react: only an unavailable or throttled log is worth the same call again.
+    /// How to react: only what is unavailable or throttled is worth the same call again.
     pub fn retry(&self) -> Retry {
         match self.kind {
-            ErrorKind::LogUnavailable | ErrorKind::LogThrottled => Retry::Backoff,
+            ErrorKind::LogUnavailable | ErrorKind::LogThrottled | ErrorKind::WindowUnavailable => Retry::Backoff,
+            ErrorKind::WindowConflict => Retry::Reload,
             _ => Retry::Never,
         }
     }

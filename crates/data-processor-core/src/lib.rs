@@ -8,3 +8,4 @@ pub mod error;
 pub mod log;
 pub mod process;
 pub mod sink;
+pub mod window;

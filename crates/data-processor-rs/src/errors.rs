@@ -16,6 +16,9 @@ create_exception!(data_processor_rs, LogThrottled, KernelError);
 create_exception!(data_processor_rs, LogCorrupt, KernelError);
 create_exception!(data_processor_rs, LogExpired, KernelError);
 create_exception!(data_processor_rs, IdempotencyMismatch, KernelError);
+create_exception!(data_processor_rs, WindowUnavailable, KernelError);
+create_exception!(data_processor_rs, WindowConflict, KernelError);
+create_exception!(data_processor_rs, WindowCorrupt, KernelError);
 
 /// The Python exception of a kernel error, with `code`, `retry`, `hint` and `context` set.
 pub fn to_python(py: Python<'_>, error: Error) -> PyErr {
@@ -31,6 +34,9 @@ pub fn to_python(py: Python<'_>, error: Error) -> PyErr {
         ErrorKind::LogCorrupt => LogCorrupt::new_err(message),
         ErrorKind::LogExpired => LogExpired::new_err(message),
         ErrorKind::IdempotencyMismatch => IdempotencyMismatch::new_err(message),
+        ErrorKind::WindowUnavailable => WindowUnavailable::new_err(message),
+        ErrorKind::WindowConflict => WindowConflict::new_err(message),
+        ErrorKind::WindowCorrupt => WindowCorrupt::new_err(message),
     };
     match with_facts(py, &raised, &error) {
         Ok(()) => raised,
@@ -64,5 +70,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("LogThrottled", py.get_type::<LogThrottled>())?;
     module.add("LogCorrupt", py.get_type::<LogCorrupt>())?;
     module.add("LogExpired", py.get_type::<LogExpired>())?;
-    module.add("IdempotencyMismatch", py.get_type::<IdempotencyMismatch>())
+    module.add("IdempotencyMismatch", py.get_type::<IdempotencyMismatch>())?;
+    module.add("WindowUnavailable", py.get_type::<WindowUnavailable>())?;
+    module.add("WindowConflict", py.get_type::<WindowConflict>())?;
+    module.add("WindowCorrupt", py.get_type::<WindowCorrupt>())
 }

@@ -5,6 +5,7 @@ mod log;
 mod process;
 mod rows;
 mod sink;
+mod window;
 
 use pyo3::prelude::*;
 
@@ -18,5 +19,6 @@ fn data_processor_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(module)?;
     process::register(module)?;
     sink::register(module)?;
-    log::register(module)
+    log::register(module)?;
+    window::register(module)
 }

@@ -28,7 +28,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 import frazil
 from frazil import telemetry
-from frazil.api import dead, health, ingest, live, metrics, openapi, pipelines, status, trace
+from frazil.api import dead, health, ingest, live, live_windows, metrics, openapi, pipelines, status, trace
 from frazil.api.door import Door
 from frazil.api.guard import Guard, check_binding, refusal
 from frazil.api.problems import Refused
@@ -119,9 +119,10 @@ def create_app(project: Project) -> Api:
         gc.freeze()  # what is here now stays: no collection need look at it again
         yield
         await watched.close()
+        await windows.close()
         await app.door.close()
 
-    watched = live.Live(project)
+    watched, windows = live.Live(project), live_windows.LiveWindows(project)
     app = Api(
         project,
         title="Frazil",
@@ -134,6 +135,7 @@ def create_app(project: Project) -> Api:
     )
     _add_routes(app)
     app.router.routes.append(WebSocketRoute(f"{PREFIX}/live/{{topic}}", watched.serve))
+    app.router.routes.append(WebSocketRoute(f"{PREFIX}/live/windows/{{name}}", windows.serve))
     app.add_exception_handler(FrazilError, _refuse)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refuse_route)  # type: ignore[arg-type]
     _document_problems(app)

@@ -29,6 +29,7 @@ from frazil.cli import (
     trace,
     transform,
     verify,
+    windows,
 )
 from frazil.cli import run as running
 from frazil.cli.failure import show
@@ -75,6 +76,7 @@ for part in (
     query,
     tables,
     tail,
+    windows,
     transform,
     quality,
     running,

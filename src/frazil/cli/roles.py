@@ -1,4 +1,4 @@
-"""`frazil up`, and the same roles one by one: `serve`, `process`, `maintain`."""
+"""`frazil up`, and the same roles one by one: `serve`, `process`, `live`, `maintain`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PORT_HINT = "stop the other program, or choose another port with --port"
 
 
 def register(app: typer.Typer) -> None:
-    for command in (up, serve, process, maintain):
+    for command in (up, serve, process, live, maintain):
         app.command()(command)
 
 
@@ -51,6 +51,8 @@ def up(port: Port = None, host: Host = None) -> None:
         Role("process", command(*where, "process"), usage),
         Role("maintain", command(*where, "maintain"), usage),
     ]
+    if project.windows:
+        roles.insert(3, Role("live", command(*where, "live"), usage))
     began = time.monotonic()
 
     def ready() -> bool:
@@ -61,6 +63,8 @@ def up(port: Port = None, host: Host = None) -> None:
         say(f"  docs      {url}/docs")
         say(f"  health    {url}/api/v1/health")
         say(f"  metrics   {url}/api/v1/metrics")
+        if project.windows:
+            say(f"  windows   {url.replace('http', 'ws', 1)}/api/v1/live/windows/NAME: {', '.join(project.windows)}")
         say("\nCtrl-C drains and stops. In a second terminal: [bold]frazil status[/]\n")
         return True
 
@@ -110,6 +114,25 @@ def process(
     with letters_beside(project.settings, names):
         code = engine.run()
     raise typer.Exit(code)
+
+
+def live(
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when the logs have nothing more.")] = False,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics here.")] = None,
+) -> None:
+    """Count events into the live windows of windows.yaml. Exit codes as of `process`."""
+    from frazil import telemetry
+    from frazil.engine import windows
+
+    telemetry.configure()
+    project = session.project()
+    engine = windows.engine(project.settings, until_idle=until_idle)
+    if engine is None:
+        raise ConfigError("this project has no windows", code="windows.none", hint="write windows.yaml; docs/windows.md shows how")
+    if metrics_port is not None:
+        _serve_metrics(project.settings.api.host, metrics_port)
+    _on_signal(engine.stop)
+    raise typer.Exit(engine.run())
 
 
 def _serve_metrics(host: str, port: int) -> None:

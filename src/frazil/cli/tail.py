@@ -27,14 +27,17 @@ def register(app: typer.Typer) -> None:
 
 
 def tail(
-    topic: Annotated[str | None, typer.Argument(help="Contract; default: the project's.")] = None,
+    topic: Annotated[str | None, typer.Argument(help="Contract, or windows/NAME; default: the project's contract.")] = None,
     where: Annotated[str | None, typer.Option("--where", help="Only these: event_type = 'purchase' and value > 10.")] = None,
     after: Annotated[str | None, typer.Option("--after", help="Go on after this cursor; '' is the beginning of the log.")] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many events.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="The API; default: the project's own.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show events as soon as they are judged good, before they land. A lost connection is taken up where it was."""
+    """Show events as soon as they are judged good, or results of a live window as they change.
+
+    A lost connection is taken up where it was.
+    """
     name, place = _address(topic, url)
     left, cursor, since = count, after, time.monotonic()
     while left is None or left > 0:
@@ -64,7 +67,9 @@ def _address(topic: str | None, url: str | None) -> tuple[str, str]:
         return topic, url.rstrip("/").replace("http", "ws", 1)
     project = session.project()
     api = project.settings.api
-    return project.contract(topic).name, (url or f"http://{api.host}:{api.port}").rstrip("/").replace("http", "ws", 1)
+    window = topic is not None and topic.startswith("windows/")
+    name = f"windows/{project.window(str(topic)[8:]).name}" if window else project.contract(topic).name
+    return name, (url or f"http://{api.host}:{api.port}").rstrip("/").replace("http", "ws", 1)
 
 
 def _connected(address: str) -> ClientConnection:
@@ -96,5 +101,5 @@ def _refusal(facts: dict[str, Any]) -> FrazilError:
 
 
 def _show(event: dict[str, Any], as_json: bool) -> None:
-    emit(event if as_json else event["event"])
+    emit(event if as_json or "event" not in event else event["event"])
     sys.stdout.flush()

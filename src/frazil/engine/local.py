@@ -29,7 +29,8 @@ from frazil.telemetry import logger
 
 _log = logger("process")
 SYSTEMS = Backoff(0.2, 30.0)
-_POLL = 0.1  # seconds between looks at the log
+_POLL = 0.1  # seconds between looks at what others do
+_OFTEN = 0.5  # seconds: a worker that commits more often than this does not tell of each commit
 _PATIENCE_UNTIL_IDLE = 60.0  # seconds a run that has an end waits for a system
 
 
@@ -56,6 +57,7 @@ class Pace:
     max_delay: float = 5.0
     attempts: int = 3
     until_idle: bool = False
+    poll: float = 0.1  # between looks at the log
     drain: float = 10.0  # longest time spent on what waits once a stop was asked for
     backoff: Backoff = SYSTEMS  # for systems
     between: Backoff = BETWEEN  # for a batch whose processing fails
@@ -120,12 +122,12 @@ class Worker:
         now = time.monotonic()
         if waiting == 0:
             self._first_seen = None
-            self._stop.wait(_POLL)
+            self._stop.wait(self._pace.poll)
             return None
         self._first_seen = self._first_seen or now
         due = self._pace.cadence.due(waiting, self._first_seen, self._last_commit)
         if due > now:
-            self._stop.wait(min(due - now, _POLL))
+            self._stop.wait(min(due - now, self._pace.poll))
             return None
         self._pump()
         return None
@@ -282,8 +284,10 @@ class Worker:
         pulse.duplicates += commit.duplicates
         pulse.last_commit = _text(commit.committed_at)
         counts = {"landed": commit.landed, "dead": commit.dead, "duplicates": commit.duplicates}
-        _log.info("committed", contract=name, snapshot=commit.version, seconds=round(seconds, 3), **counts)
-        self._beat()
+        often = self._pace.max_delay < _OFTEN
+        (_log.debug if often else _log.info)("committed", contract=name, snapshot=commit.version, seconds=round(seconds, 3), **counts)
+        if not often:
+            self._beat()
 
 
 class Engine:

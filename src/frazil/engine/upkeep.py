@@ -104,7 +104,9 @@ class Keeper:
     def _retain(self, table: str, contract: Contract) -> Any:
         reader = self._project.log_reader(contract)
         try:
-            done = retention.retain(self._project.lake, table, reader, self._project.log_retention(contract), dry_run=self._dry_run)
+            log = self._project.log_retention(contract)
+            others = self._project.window_positions(contract)
+            done = retention.retain(self._project.lake, table, reader, log, others=others, dry_run=self._dry_run)
         finally:
             reader.close()
         return {"segments": done.segments, "floor": done.floor.to_json()}

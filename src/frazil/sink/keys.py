@@ -242,7 +242,7 @@ class TableKeys:
 
     def _refuse_landed(self, good: Batch, head: Head) -> None:
         """A replay's rows lie at or before the position: none may have landed from there already."""
-        old = _at_or_before(good.rows, head)
+        old = at_or_before(good.rows, head)
         if not len(old):
             return
         mine, offsets = set(place_list(places(old))), old.column("_offset")
@@ -276,7 +276,7 @@ class TableKeys:
         return like(pa.record_batch(rows), model)
 
 
-def _at_or_before(good: pa.RecordBatch, head: Head) -> pa.RecordBatch:
+def at_or_before(good: pa.RecordBatch, head: Head) -> pa.RecordBatch:
     """Rows that do not lie after the head's position."""
     offsets = good.column("_offset")
     old = pa.repeat(pa.scalar(False), good.num_rows)

@@ -1,6 +1,7 @@
 //! Deduplication by key: inside a batch exactly by value, against earlier ones by 128 bits per key.
 
 mod cells;
+mod codes;
 mod equal;
 
 use arrow_array::{BooleanArray, Int64Array, RecordBatch};
@@ -12,6 +13,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 pub use cells::Cells;
 use cells::{Class, Values};
+pub use codes::codes;
 pub use equal::equal_rows;
 
 use crate::error::{Error, ErrorKind, Result};

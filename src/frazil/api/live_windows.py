@@ -1,0 +1,142 @@
+"""`WS /live/windows/{name}`: results of a live window as they change and when they are final.
+
+Clients read what the windows' own file holds: a result that was replaced before a client took it is not sent, so one that
+is slow sees fewer revisions, never wrong ones. One that takes nothing at all is closed with a code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import data_processor_rs as kernel
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from frazil import telemetry
+from frazil.errors import ConfigError, FrazilError
+
+if TYPE_CHECKING:
+    from frazil.contract.windows import WindowSpec
+    from frazil.project import Project
+
+TOO_SLOW, UNKNOWN, BAD_REQUEST, STOPPED = 4008, 4004, 4000, 4001
+"""Close codes, as of `/live/{topic}`."""
+
+STATES = ("provisional", "final", "merged")
+_LOOK_S = 0.004
+_PATIENCE_S = 10.0
+_AT_ONCE = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_log = telemetry.logger("live")
+
+
+class LiveWindows:
+    """All clients that watch windows of a server."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._stopping = asyncio.Event()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One client, until it leaves, takes nothing, or the server stops."""
+        try:
+            spec = await asyncio.to_thread(self._project.window, socket.path_params["name"])
+        except FrazilError as error:
+            await _refuse(socket, UNKNOWN, error)
+            return
+        try:
+            after = _number(socket.query_params.get("after"))
+        except ConfigError as error:
+            await _refuse(socket, BAD_REQUEST, error)
+            return
+        only_final = socket.query_params.get("final") in ("1", "true")
+        reader = await asyncio.to_thread(self._reader, spec)
+        if after is None:
+            after = 0 if reader is None else reader.last()
+        await socket.accept()  # only now: what changes from here on is seen
+        sending = asyncio.create_task(self._send(socket, spec, reader, after, only_final=only_final))
+        leaving = asyncio.create_task(_gone(socket))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+
+    async def close(self) -> None:
+        self._stopping.set()
+
+    def _reader(self, spec: WindowSpec) -> kernel.WindowReader | None:
+        """None while nothing was counted yet."""
+        file = self._project.window_file(self._project.contract(spec.contract))
+        if not file.exists():
+            return None
+        try:
+            reader = kernel.WindowReader(str(file))
+            reader.progress()
+            return reader
+        except kernel.KernelError:
+            return None
+
+    async def _send(self, socket: WebSocket, spec: WindowSpec, reader: Any, after: int, *, only_final: bool) -> None:
+        try:
+            while not self._stopping.is_set():
+                if reader is None:
+                    await asyncio.sleep(0.1)
+                    reader = await asyncio.to_thread(self._reader, spec)
+                    continue
+                newest = reader.last()
+                if newest <= after:
+                    await asyncio.sleep(_LOOK_S)
+                    continue
+                found = reader.changes(after, window=spec.name, limit=_AT_ONCE)
+                for outcome in found:
+                    if not only_final or STATES[outcome[6]] == "final":
+                        await asyncio.wait_for(socket.send_text(frame(spec, outcome)), _PATIENCE_S)
+                reached = found[-1][0] if found else after
+                after = reached if len(found) == _AT_ONCE else max(newest, reached)
+            await socket.close(STOPPED, "the server stops: connect again with after=<the last cursor>")
+        except TimeoutError:
+            await socket.close(TOO_SLOW, "too slow: connect again with after=<the last cursor>")
+        except kernel.KernelError as error:
+            _log.warning("live windows wait", window=spec.name, error=str(error))
+            await socket.close(STOPPED, "connect again with after=<the last cursor>")
+
+
+def frame(spec: WindowSpec, outcome: tuple[Any, ...]) -> str:
+    """A result as clients get it: JSON whose `values` keep every digit."""
+    number, window, start, end, key, revision, state, values, at = outcome
+    names = dict(zip(spec.key, json.loads(key), strict=True))
+    head = {"cursor": str(number), "window": window, "start": moment(start), "end": moment(end), "key": names}
+    told = json.dumps({**head, "revision": revision, "state": STATES[state], "at": moment(at)})
+    return f'{told[:-1]},"values":{values}}}'
+
+
+def moment(us: int) -> str:
+    """An instant in us since 1970 as text, UTC."""
+    return (_EPOCH + timedelta(microseconds=us)).isoformat().replace("+00:00", "Z")
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ConfigError(
+            f"{text!r} is no cursor", hint="hand back the `cursor` of the last result; 0 is the beginning", code="live.cursor"
+        )
+    return int(text)
+
+
+async def _gone(socket: WebSocket) -> None:
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await socket.receive_text()
+
+
+async def _refuse(socket: WebSocket, code: int, error: FrazilError) -> None:
+    """Accept, so that a browser sees the code, and close."""
+    await socket.accept()
+    await socket.send_json({"error": error.as_dict()})
+    await socket.close(code, f"{error.code}: {error.message}"[:120])
