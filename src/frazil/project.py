@@ -90,6 +90,19 @@ class Project:
 
         return EmbeddedReader(self._log_dir(contract))
 
+    def topic_writer(self, name: str) -> LogWriter:
+        """A writer of a topic that is no contract's: results of live windows."""
+        plain = Contract(name, "1", ())
+        if self.logs_are_kafka:
+            from frazil.log.kafka import KafkaWriter
+
+            return KafkaWriter(self._kafka, self._topic(plain))
+        return self.log_writer(plain)
+
+    def topic_reader(self, name: str) -> LogReader:
+        """A reader of a topic that is no contract's."""
+        return self.log_reader(Contract(name, "1", ()))
+
     def log_retention(self, contract: Contract) -> Retention:
         if self.logs_are_kafka:
             from frazil.log.kafka import KafkaRetention

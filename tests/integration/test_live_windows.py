@@ -18,6 +18,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from frazil.batch import Position
 from frazil.engine import windows
 from frazil.project import Project
 from frazil.table import files
@@ -37,6 +38,7 @@ windows:
     key: note
     session: {gap: 10s}
     emit: final
+    topic: visit-results
     values: {orders: count}
 """
 
@@ -159,6 +161,22 @@ def test_killed_workers_lose_and_double_nothing(tmp_path: Path) -> None:
     landed = [row for row in files.found(table).to_pylist() if row["window"] == "minutes"]
     assert sorted((row["window_start"], row["key"]) for row in landed) == sorted({(row["window_start"], row["key"]) for row in landed})
     assert sorted(json.loads(row["values"])["orders"] for row in landed) == sorted(one[2] for one in wanted)
+
+
+@pytest.mark.prop(15)
+def test_results_are_in_their_topic_at_least_once_under_their_own_names(tmp_path: Path) -> None:
+    root = project(tmp_path / "topic")
+    with serving(root) as served:
+        served.send([order(at=f"2026-11-20T10:{minute:02d}:00Z", note="a") for minute in range(30)])
+        counted(root, root, kills=2)
+        served.send([order(at="2026-11-20T11:00:00Z", note="b")])
+        counted(root, root, kills=1)
+    reader = Project.at(root).topic_reader("visit-results")
+    batch = reader.read(after=Position.empty(), limit=1_000)
+    assert batch is not None
+    records = [json.loads(value) for value in batch.rows.column("value").to_pylist()]
+    told = {(one["start"], one["key"]["note"], one["revision"]): one["values"]["orders"] for one in records}
+    assert told == {(f"2026-11-20T10:{minute:02d}:00Z", "a", 1): 1 for minute in range(30)}
 
 
 def counted(root: Path, events: Path, *, kills: int) -> Path:

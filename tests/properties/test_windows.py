@@ -156,24 +156,24 @@ def results(running: Running) -> Results:
 
 
 BATCH = """
-select user, start, finish, count(*) n, count(distinct price) users, count(amount) amounts, sum(amount)::bigint amount,
+select who, start, finish, count(*) n, count(distinct price) users, count(amount) amounts, sum(amount)::bigint amount,
        sum(price) price, min(price) least, max(price) most, fsum(weight) weight, avg(price) mean, list(weight order by weight) weights
 from placed group by all
 """
 HOPPING = """
-select user, amount, price, weight, start, start + $size finish from sales,
+select who, amount, price, weight, start, start + $size finish from sales,
   (select unnest(range(-10, 30)) n), lateral (select n * $hop - (epoch_of_begin % $hop) start)
-where start <= at and at < start + $size and (number, start) not in (select number, start from late)
+where start <= sec and sec < start + $size and (number, start) not in (select number, start from late)
 """
 SESSIONS = """
 with alive as (select * from sales where number not in (select number from late)),
-marked as (select *, case when at - lag(at) over w <= $gap then 0 else 1 end fresh from alive
-           window w as (partition by user order by at, number)),
-numbered as (select *, sum(fresh) over (partition by user order by at, number) session from marked)
-select user, amount, price, weight, min(at) over s start, max(at) over s + $gap finish from numbered
-window s as (partition by user, session)
+marked as (select *, case when sec - lag(sec) over w <= $gap then 0 else 1 end fresh from alive
+           window w as (partition by who order by sec, number)),
+numbered as (select *, sum(fresh) over (partition by who order by sec, number) session from marked)
+select who, amount, price, weight, min(sec) over s start, max(sec) over s + $gap finish from numbered
+window s as (partition by who, session)
 """
-COLUMNS = "number int, at int, user text, amount bigint, price decimal(18,4), weight double, epoch_of_begin int"
+COLUMNS = "number int, sec int, who text, amount bigint, price decimal(18,4), weight double, epoch_of_begin int"
 DATABASE = duckdb.connect()
 
 
@@ -191,7 +191,7 @@ def recomputed(window: WindowSpec, sales: Sequence[Sale], late: set[tuple[int, i
     DATABASE.execute(f"create or replace table placed as {sql}")
     names = [column[0] for column in DATABASE.execute(BATCH).description or []]
     rows = [dict(zip(names, row, strict=True)) for row in DATABASE.fetchall()]
-    return {(window.name, row.pop("user"), row.pop("start"), row.pop("finish")): row for row in rows}
+    return {(window.name, row.pop("who"), row.pop("start"), row.pop("finish")): row for row in rows}
 
 
 def assert_equal(live: dict[Any, dict[str, Any]], batch: dict[Any, dict[str, Any]]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import data_processor_rs as kernel
@@ -17,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from frazil import telemetry
 from frazil.errors import ConfigError, FrazilError
+from frazil.sink.window_frames import STATES, frame
 
 if TYPE_CHECKING:
     from frazil.contract.windows import WindowSpec
@@ -25,11 +24,9 @@ if TYPE_CHECKING:
 TOO_SLOW, UNKNOWN, BAD_REQUEST, STOPPED = 4008, 4004, 4000, 4001
 """Close codes, as of `/live/{topic}`."""
 
-STATES = ("provisional", "final", "merged")
 _LOOK_S = 0.004
 _PATIENCE_S = 10.0
 _AT_ONCE = 500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = telemetry.logger("live")
 
 
@@ -103,20 +100,6 @@ class LiveWindows:
         except kernel.KernelError as error:
             _log.warning("live windows wait", window=spec.name, error=str(error))
             await socket.close(STOPPED, "connect again with after=<the last cursor>")
-
-
-def frame(spec: WindowSpec, outcome: tuple[Any, ...]) -> str:
-    """A result as clients get it: JSON whose `values` keep every digit."""
-    number, window, start, end, key, revision, state, values, at = outcome
-    names = dict(zip(spec.key, json.loads(key), strict=True))
-    head = {"cursor": str(number), "window": window, "start": moment(start), "end": moment(end), "key": names}
-    told = json.dumps({**head, "revision": revision, "state": STATES[state], "at": moment(at)})
-    return f'{told[:-1]},"values":{values}}}'
-
-
-def moment(us: int) -> str:
-    """An instant in us since 1970 as text, UTC."""
-    return (_EPOCH + timedelta(microseconds=us)).isoformat().replace("+00:00", "Z")
 
 
 def _number(text: str | None) -> int | None:

@@ -92,6 +92,6 @@ def _reader(spec: WindowSpec) -> WindowReader | None:
 
 
 def _moment(us: int) -> str:
-    from frazil.api.live_windows import moment
+    from frazil.sink.window_frames import moment
 
     return moment(us)

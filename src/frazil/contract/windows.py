@@ -22,6 +22,7 @@ from frazil.settings import duration
 
 FILE = "windows.yaml"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 _VALUE = re.compile(r"\s*([a-z]+)\s*(?:\(\s*([A-Za-z_][\w.]*)\s*(?:,\s*([0-9.]+)\s*)?\))?\s*")
 _SHAPES = ("tumbling", "hopping", "session")
 _KNOWN = ("description", "from", "where", "key", *_SHAPES, "allowed_lateness", "emit", "topic", "values")
@@ -205,7 +206,7 @@ class _Reader:
             where=self._text(asked.get("where"), (*at, "where")),
             key=tuple(self._fields(asked.get("key", []), types, (*at, "key"))),
             values=tuple(self._values(asked.get("values"), types, (*at, "values"))),
-            topic=self._text(asked.get("topic"), (*at, "topic")),
+            topic=self._topic(asked.get("topic"), (*at, "topic")),
             description=self._text(asked.get("description"), (*at, "description")) or "",
             line=self._source.line(at),
         )
@@ -254,6 +255,12 @@ class _Reader:
         if given is not None and not isinstance(given, str):
             self._source.report(at, f"{given!r} is no text", "quote it")
         return given if isinstance(given, str) else None
+
+    def _topic(self, given: object, at: At) -> str | None:
+        name = self._text(given, at)
+        if name is not None and (name in self._contracts or not _TOPIC.fullmatch(name)):
+            self._source.report(at, f"{name!r} is a contract's topic, or no name", "use a-z, 0-9, - and _, such as revenue-results")
+        return name
 
     def _fields(self, given: object, types: Mapping[str, pa.DataType], at: At) -> Iterator[str]:
         names = [given] if isinstance(given, str) else given

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from frazil.engine.heartbeat import Heartbeat
 from frazil.engine.lease import Lease
 from frazil.engine.lines import running_dir
 from frazil.engine.local import Engine, Line, Pace
+from frazil.engine.window_topics import WindowTopics
 from frazil.errors import Corrupt, FrazilError
 from frazil.project import Project
 from frazil.settings import Settings
@@ -24,6 +25,7 @@ _MAX_DELAY = 0.01  # seconds an event waits for others to be counted with it
 _POLL_EMBEDDED, _POLL_KAFKA = 0.003, 0.03
 _BATCH = 20_000  # bounds the memory of a commit: all windows that it touches
 _TIDY_SECONDS = 600.0
+_TOPIC_SECONDS = 0.1
 _log = logger("live")
 
 
@@ -50,6 +52,7 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
         sink = project.window_sink(contract)
         specs = {spec.name: spec for spec in project.windows.values() if spec.contract == name}
         results = WindowResults(project.lake, project.window_file(contract), name, specs)
+        topics = WindowTopics(project, name, list(specs.values()))
         every = settings.process.max_delay.total_seconds()
         return Line(
             contract=name,
@@ -57,7 +60,7 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
             process=project.processor(contract),
             keys=WindowKeys(sink),
             sink=sink,
-            letters=Following(results, 0.0 if at_once else every),
+            letters=Following([(results.adopt, every), (topics.adopt, _TOPIC_SECONDS)], at_once=at_once),
             lease=Lease(running_dir(settings), f"windows-{name}"),
             upkeep=_tidy(sink),
         )
@@ -66,33 +69,34 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
 
 
 class Following:
-    """Lets the lake take over final results: between the pump's commits, never in their way.
+    """Lets the lake and the topics take over results: between the pump's commits, never in their way.
 
     It stands where a raw table's pump has its dead letters; the windows' own pump sets none aside.
     """
 
-    def __init__(self, results: WindowResults, every: float) -> None:
-        self._results, self._every = results, every
-        self._waiting = threading.Lock()
+    def __init__(self, followers: Sequence[tuple[Callable[[], int], float]], *, at_once: bool) -> None:
+        self._followers = [(follow, every, threading.Lock()) for follow, every in followers]
+        self._at_once = at_once
 
     def adopt(self, sink: object) -> int:
-        """Take over what is final: now (`every` is zero), or at the latest `every` seconds from now, in another thread."""
-        if not self._every:
-            return self._results.adopt()
-        if self._waiting.acquire(blocking=False):
-            threading.Thread(target=self._later, daemon=True, name="live-windows").start()
+        """Let each follower go on: now, or so many seconds from now in a thread of its own."""
+        for follow, every, waiting in self._followers:
+            if self._at_once:
+                follow()
+            elif waiting.acquire(blocking=False):
+                threading.Thread(target=self._later, args=(follow, every, waiting), daemon=True, name="live-windows").start()
         return 0
 
     def open(self, ids: object, at: object) -> Any:
         raise Corrupt("live windows hold no dead letters", code="sink.no_letters", hint="they are in `dead_letters`")
 
-    def _later(self) -> None:
-        time.sleep(self._every)
-        self._waiting.release()  # what comes from here on is for the next one
+    def _later(self, follow: Callable[[], int], every: float, waiting: threading.Lock) -> None:
+        time.sleep(every)
+        waiting.release()  # what comes from here on is for the next one
         try:
-            self._results.adopt()
+            follow()
         except FrazilError as error:
-            _log.warning("final results follow later", code=error.code, error=error.message)
+            _log.warning("results follow later", code=error.code, error=error.message)
 
 
 def _tidy(sink: WindowSink) -> Callable[[Commit], None]:

@@ -55,31 +55,38 @@ pub fn add(
         }
         Shape::Session { gap_us } => {
             let end = at.saturating_add(gap_us);
-            let near: Vec<i64> =
-                state.iter().filter(|(start, group)| **start <= end && at <= group.end).map(|(start, _)| *start).collect();
-            let gone = near.iter().any(|start| state[start].closed);
-            if gone || watermark.is_some_and(|reached| end <= reached) {
+            let passed = watermark.is_some_and(|reached| end <= reached);
+            if passed || !join(spec, state, touched, (at, end), values) {
                 late(at);
-                return;
             }
-            let start = near.first().map_or(at, |first| at.min(*first));
-            let mut session = Group::new(spec, end);
-            for old in near {
-                let Some(group) = state.remove(&old) else { continue };
-                session.end = session.end.max(group.end);
-                session.accumulators.iter_mut().zip(&group.accumulators).for_each(|(mine, theirs)| mine.merge(theirs));
-                touched.changed.remove(&old);
-                if old == start {
-                    session.revision = group.revision;
-                } else {
-                    touched.merged.push((old, group.end, group.revision));
-                }
-            }
-            session.add(spec, values);
-            state.insert(start, session);
-            touched.changed.insert(start);
         }
     }
+}
+
+/// Puts one event into the session it touches, making one of all that it touches; false when one of them is final.
+fn join(spec: &WindowSpec, state: &mut KeyState, touched: &mut Touched, (at, end): (i64, i64), values: &[Value<'_>]) -> bool {
+    let near: Vec<i64> =
+        state.iter().filter(|(start, group)| **start <= end && at <= group.end).map(|(start, _)| *start).collect();
+    if near.iter().any(|start| state[start].closed) {
+        return false;
+    }
+    let start = near.first().map_or(at, |first| at.min(*first));
+    let mut session = Group::new(spec, end);
+    for old in near {
+        let Some(group) = state.remove(&old) else { continue };
+        session.end = session.end.max(group.end);
+        session.accumulators.iter_mut().zip(&group.accumulators).for_each(|(mine, theirs)| mine.merge(theirs));
+        touched.changed.remove(&old);
+        if old == start {
+            session.revision = group.revision;
+        } else {
+            touched.merged.push((old, group.end, group.revision));
+        }
+    }
+    session.add(spec, values);
+    state.insert(start, session);
+    touched.changed.insert(start);
+    true
 }
 
 impl Group {
@@ -158,14 +165,18 @@ fn encode(accumulator: &Accumulator, out: &mut Vec<u8>) {
         }
         Accumulator::Quantiles(quantiles) => {
             out.push(7);
-            out.extend(quantiles.zeros.to_le_bytes());
-            for buckets in [&quantiles.below, &quantiles.above] {
-                out.extend((buckets.len() as u32).to_le_bytes());
-                for (bucket, count) in buckets {
-                    out.extend(bucket.to_le_bytes());
-                    out.extend(count.to_le_bytes());
-                }
-            }
+            encode_quantiles(quantiles, out);
+        }
+    }
+}
+
+fn encode_quantiles(quantiles: &Quantiles, out: &mut Vec<u8>) {
+    out.extend(quantiles.zeros.to_le_bytes());
+    for buckets in [&quantiles.below, &quantiles.above] {
+        out.extend((buckets.len() as u32).to_le_bytes());
+        for (bucket, count) in buckets {
+            out.extend(bucket.to_le_bytes());
+            out.extend(count.to_le_bytes());
         }
     }
 }

@@ -148,16 +148,7 @@ impl WindowStore {
         let WindowStore { connection, specs, keys, cache } = self;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let sequence = number(&transaction, "sequence").map_err(failed)?;
-        if number(&transaction, "decided").map_err(failed)? > change.head || sequence < change.head {
-            return Err(Error::new(
-                ErrorKind::WindowConflict,
-                "window.conflict",
-                "the windows changed since their head was read",
-            )
-            .hint("nothing is half done: read the head and decide again")
-            .int("sequence", sequence)
-            .int("head", change.head));
-        }
+        check_head(&transaction, sequence, change.head)?;
         if cache.reflects != sequence {
             cache.states.clear();
         }
@@ -284,6 +275,17 @@ fn load(connection: &Connection, window: i64, key: &str) -> rusqlite::Result<Key
         Ok((row.get(0)?, group))
     })?;
     groups.collect()
+}
+
+/// Fails when anything but maintenance was committed since `head`.
+fn check_head(transaction: &Transaction<'_>, sequence: i64, head: i64) -> Result<()> {
+    if number(transaction, "decided").map_err(failed)? <= head && head <= sequence {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::WindowConflict, "window.conflict", "the windows changed since their head was read")
+        .hint("nothing is half done: read the head and decide again")
+        .int("sequence", sequence)
+        .int("head", head))
 }
 
 /// Numbers the windows; drops what is left of windows that are gone or were changed.
