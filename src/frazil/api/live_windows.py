@@ -91,7 +91,8 @@ class LiveWindows:
                 found = reader.changes(after, window=spec.name, limit=_AT_ONCE)
                 for outcome in found:
                     if not only_final or STATES[outcome[6]] == "final":
-                        await asyncio.wait_for(socket.send_text(frame(spec, outcome)), _PATIENCE_S)
+                        async with asyncio.timeout(_PATIENCE_S):
+                            await socket.send_text(frame(spec, outcome))
                 reached = found[-1][0] if found else after
                 after = reached if len(found) == _AT_ONCE else max(newest, reached)
             await socket.close(STOPPED, "the server stops: connect again with after=<the last cursor>")
