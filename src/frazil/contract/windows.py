@@ -166,9 +166,9 @@ class _Reader:
         self._contracts = contracts
 
     def windows(self) -> Iterator[WindowSpec]:
-        top = self._source.data
-        named = top.get("windows") if isinstance(top, dict) else None
-        if not isinstance(named, dict) or set(top) != {"windows"}:  # type: ignore[arg-type]  # a dict by now
+        top: Any = self._source.data
+        named = top.get("windows") if isinstance(top, dict) and set(top) == {"windows"} else None
+        if not isinstance(named, dict):
             self._source.report((), "the file must hold `windows:` alone", "windows: {sales: {from: events, tumbling: 1m, …}}")
             return
         for name, asked in named.items():

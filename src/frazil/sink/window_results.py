@@ -7,7 +7,7 @@ table once, whatever is killed when.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from frazil.sink.windows import kernel_errors
 from frazil.table import files
 from frazil.table.catalog import Lake
 from frazil.table.commit import Change, swap
-from frazil.table.snapshots import ancestry, markers_of
+from frazil.table.snapshots import Markers, ancestry, markers_of
 
 TABLE = "live_windows"
 ATTEMPTS = 5
@@ -76,9 +76,9 @@ class WindowResults:
             if not rows:
                 return added
             added_files = files.write(table, pa.Table.from_pylist(rows, schema=files.arrow_schema(table)))
-            last = {**reached, name: int(found[-1][0])}
+            change = Change("adopt", _reaching({**reached, name: int(found[-1][0])}), added=added_files)
             try:
-                swap(self._lake, table, Change("adopt", lambda carried, to=last: replace(carried, adopted=to), added=added_files))
+                swap(self._lake, table, change)
             except CommitConflict:
                 continue
             added += len(rows)
@@ -92,6 +92,10 @@ class WindowResults:
         facts = {"contract": self._contract, "window": window, "window_start": _moment(start), "window_end": _moment(end)}
         spelled = json.dumps(dict(zip(names, json.loads(key), strict=False)))
         return {**facts, "key": spelled, "values": values, "revision": revision, "emitted_at": _moment(at)}
+
+
+def _reaching(last: Mapping[str, int]) -> Callable[[Markers], Markers]:
+    return lambda carried: replace(carried, adopted=last)
 
 
 def _adopted(table: Any) -> Mapping[str, int]:
