@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use data_processor_core::window::reader::Counted;
 use data_processor_core::window::store::{Change, WindowStore as Store};
 use data_processor_core::window::{WindowReader as Reader, WindowSpec};
 use pyo3::prelude::*;
@@ -86,7 +87,9 @@ impl WindowReader {
 }
 
 type Outcome = (i64, String, i64, i64, String, i64, i64, String, i64);
+type Progress = (String, Option<i64>, i64, i64, String);
 type Place = (String, String, i64);
+type Late = (String, i64, i64, i64, Place);
 
 #[pymethods]
 impl WindowReader {
@@ -109,17 +112,17 @@ impl WindowReader {
         Ok(found.into_iter().map(|o| (o.seq, o.window, o.start, o.end, o.key, o.revision, o.state, o.body, o.at)).collect())
     }
 
-    fn progress(&self, py: Python<'_>) -> PyResult<Vec<(String, Option<i64>, i64, i64, String)>> {
+    fn progress(&self, py: Python<'_>) -> PyResult<Vec<Progress>> {
         let found = py.detach(|| self.lock().progress()).map_err(|e| to_python(py, e))?;
         Ok(found.into_iter().map(|one| (one.window, one.watermark, one.open, one.late, one.since)).collect())
     }
 
-    fn late(&self, py: Python<'_>, window: &str, limit: i64) -> PyResult<Vec<(String, i64, i64, i64, Place)>> {
+    fn late(&self, py: Python<'_>, window: &str, limit: i64) -> PyResult<Vec<Late>> {
         let found = py.detach(|| self.lock().late(window, limit)).map_err(|e| to_python(py, e))?;
         Ok(found.into_iter().map(|one| (one.key, one.start, one.time, one.watermark, one.place)).collect())
     }
 
-    fn landed(&self, py: Python<'_>) -> PyResult<Vec<(String, String, i64, i64, Option<String>)>> {
+    fn landed(&self, py: Python<'_>) -> PyResult<Vec<Counted>> {
         py.detach(|| self.lock().landed()).map_err(|e| to_python(py, e))
     }
 }

@@ -66,6 +66,9 @@ pub struct Late {
     pub place: (String, String, i64),
 }
 
+/// An event that is remembered: log, partition, offset, sequence of its commit, replay.
+pub type Counted = (String, String, i64, i64, Option<String>);
+
 impl WindowReader {
     /// Opens a file that is there.
     pub fn open(path: &Path) -> Result<WindowReader> {
@@ -149,7 +152,7 @@ impl WindowReader {
     }
 
     /// Places of events that are remembered, in order: log, partition, offset, sequence of the commit, replay.
-    pub fn landed(&self) -> Result<Vec<(String, String, i64, i64, Option<String>)>> {
+    pub fn landed(&self) -> Result<Vec<Counted>> {
         let read = || -> rusqlite::Result<_> {
             let mut query = self.connection.prepare_cached(
                 "SELECT log, part, offset, landing, replay FROM keys JOIN sources ON sources.id = source ORDER BY log, part, offset",
