@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frazil.cli import session
-from frazil.cli.output import Json, data, emit, say, table
+from frazil.cli.output import Json, data, emit, say, table, talk
 from frazil.errors import EXIT_NO
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def run(
     from frazil.quality.run import check
 
     project = session.project()
-    done = check(project.settings, suites=suites or (), tables=tables)
+    with talk().status("running checks"):  # Great Expectations alone takes seconds to load
+        done = check(project.settings, suites=suites or (), tables=tables)
     if not done.checks:
         say("no check has a table that is there yet: land events, then `frazil transform`")
     if json:
