@@ -267,6 +267,8 @@ def late_by_rule(window: WindowSpec, batches: Sequence[Sequence[Sale]]) -> set[t
 @settings(max_examples=40)
 @given(sales, cuts, st.integers(0, 30))
 @example([Sale(1, 0, "a"), Sale(2, 50, "a"), Sale(3, 6, "a")], [(1, None)] * 3, 0)
+@example([Sale(1, 0, "a"), Sale(2, 20, "a"), Sale(3, 9, "a")], [(1, None)] * 3, 10)
+@example([Sale(1, 0, "a"), Sale(2, 20, "a"), Sale(3, 9, "a")], [(1, None)] * 3, 11)
 @example([Sale(1, 0, "a"), Sale(2, 8, "b"), Sale(3, 8, "a"), Sale(4, 9, "b"), Sale(5, 8, "a")], [(1, None)] * 5, 0)
 def test_otherwise_they_are_the_recompute_over_the_rows_that_were_not_late(
     given_sales: list[Sale], steps: list[tuple[int, str | None]], lateness: int
