@@ -28,9 +28,12 @@ def bench(
     """Measure the kernel and its peers on one contract: all do the same work once and are compared, then they take turns."""
     from frazil.bench.material import generated
     from frazil.bench.material import sample as sampled
-    from frazil.bench.measure import Choice, measure, require_peers
+    from frazil.bench.measure import SCHEDULE, Choice, measure, require_peers
 
     require_peers()
+    known = sorted({peer for peers in SCHEDULE.values() for peer in peers})
+    if unknown := set(without or ()) - set(known):
+        raise typer.BadParameter(f"no candidate {', '.join(sorted(unknown))}; known: {', '.join(known)}", param_hint="--without")
     file = _file(contract)
     said = f"frazil bench --contract {contract or file.name}" + (f" --sample {sample.name}" if sample else f" --events {events}")
     with tempfile.TemporaryDirectory(prefix="frazil-bench-") as directory:
