@@ -350,3 +350,24 @@ def test_keys_are_kept_only_as_long_as_a_repetition_could_count(tmp_path: Path) 
     running.log.append(*(Sale(number, number, "a").record for number in range(1, 101)))
     running.drain([(10, None)] * 10)
     assert 20 <= len(running.reader.landed()) <= 40, "the longest window and its lateness"
+
+
+def test_an_idle_partition_holds_nothing_back(tmp_path: Path) -> None:
+    running = Running(tmp_path, specs(5)[:1])
+    running.log.append(Sale(1, 1, "a").record, partition="1")
+    running.drain([])
+    running.log.append(Sale(2, 2, "a").record, Sale(3, 30, "b").record)
+    running.drain([])
+    assert {place: found["n"] for place, found in results(running).items()} == {("tumbling", "a", 0, 10): 2}
+
+
+def test_a_clock_that_runs_ahead_makes_nobody_late(tmp_path: Path) -> None:
+    """An event time moves the watermark to five minutes after its receipt at most."""
+    received = (NOON - BEGIN) // SECOND
+    running = Running(tmp_path, specs(400)[:1])
+    running.log.append(Sale(1, received + 20 * 3600, "ahead").record)
+    running.drain([])
+    running.log.append(Sale(2, received - 95, "a").record, Sale(3, received - 115, "a").record)
+    running.drain([])
+    late = running.reader.late("tumbling", 10)
+    assert [(place[2], start < time) for _, start, time, _, place in late] == [(2, True)], "its end lies behind 12:05 less 400 s"
