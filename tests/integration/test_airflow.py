@@ -46,15 +46,17 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def test_what_runs_inside_airflow(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chosen", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_what_runs_inside_airflow(tmp_path: Path, chosen: str) -> None:
     home = tmp_path / "pytest-airflow"
     done = subprocess.run(
-        [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir", "tests/airflow", "tests/airflow"],
+        [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir", "tests/airflow", "-m", chosen, "tests/airflow"],
         cwd=ROOT,
         env={**environment(tmp_path), "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__UNIT_TEST_MODE": "False"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
