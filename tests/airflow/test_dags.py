@@ -158,6 +158,9 @@ def test_a_watcher_fires_once_for_what_landed_restarted_or_not(project: Path) ->
         assert not await fires(watcher(), 0.5), "nothing has landed"
         process(1)
         assert await fires(watcher(), 20)
+        events = watcher()
+        assert await fires(events, 20), "the first one was killed in the act: better twice than never"
+        assert not await fires(events, 0.5), "once"
         assert not await fires(watcher(), 0.5), "started again it remembers"
         process(2)
         process(3)

@@ -21,7 +21,8 @@ class IcebergSnapshotTrigger(BaseEventTrigger):
     """Fires once for everything that landed since the last run: commits with rows above what runs cover.
 
     An event trigger that returns after its event is started again with its first arguments and would fire for ever: this one
-    goes on, and keeps the heads it fired for in the asset's state, where a restart finds them.
+    goes on, and keeps the heads it fired for in the asset's state, where a restart finds them. A process that ends between event
+    and state fires once more: that run's sensor finds nothing new.
 
     Args:
         project: Directory with `frazil.toml`.
@@ -59,12 +60,12 @@ class IcebergSnapshotTrigger(BaseEventTrigger):
             heads = None if await self._busy() else await asyncio.to_thread(self._look, fired)
             if heads is not None:
                 fired = heads
-                if state is not None:
-                    await state.aset(FIRED, json.dumps(heads))
                 yield TriggerEvent({"project": self.project, "heads": heads})
                 if state is None:
                     return
             await asyncio.sleep(self.poll)
+            if heads is not None and state is not None:  # by now the event has left this process: better twice than never
+                await state.aset(FIRED, json.dumps(heads))
 
     def _look(self, fired: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
         try:
@@ -77,10 +78,12 @@ class IcebergSnapshotTrigger(BaseEventTrigger):
         if self.dag_id is None:
             return False
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-        from asgiref.sync import sync_to_async
 
-        count = sync_to_async(RuntimeTaskInstance.get_dr_count)
-        return bool(await count(dag_id=self.dag_id, states=["queued", "running"]))
+        try:
+            return bool(await asyncio.to_thread(RuntimeTaskInstance.get_dr_count, dag_id=self.dag_id, states=["queued", "running"]))
+        except Exception as error:  # as above: the next look asks again
+            self.log.warning("Airflow does not answer: %s: %s", type(error).__name__, error)
+            return True
 
 
 class IcebergSnapshotSensor(BaseSensorOperator):
