@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from frazil.batch import Position
 from frazil.contract.windows import Value, load_windows
 from frazil.errors import ConfigError
 from frazil.project import Project
@@ -96,3 +97,16 @@ def test_what_only_describes_a_window_does_not_start_it_anew(tmp_path: Path) -> 
     (tmp_path / "three.yaml").write_text(GOOD.replace("30s", "31s"))
     one, two, three = (load_windows(tmp_path / f"{name}.yaml", {"orders": ORDERS})["sales"].hash for name in ("one", "two", "three"))
     assert one == two != three
+
+
+def test_the_log_keeps_what_windows_have_not_counted(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "project")
+    project = Project.at(root)
+    assert project.window_positions(project.contract("orders")) == [], "no windows, no say"
+    (root / "windows.yaml").write_text(GOOD.replace("amount", "value"))
+    project = Project.at(root)
+    orders, bills = project.contract("orders"), project.contract("bills")
+    assert project.window_positions(orders) == [], "nothing counted yet: they begin at the oldest record there is"
+    project.window_sink(orders)
+    assert project.window_positions(orders) == [Position.empty()], "a sink that has passed nothing"
+    assert project.window_positions(bills) == []
