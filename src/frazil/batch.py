@@ -90,8 +90,8 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """The inverse of `str`. Raises ValueError when `text` is not `log/partition/offset`."""
-        log, partition, offset = text.split("/")
+        """The inverse of `str`. Raises ValueError when `text` is not `log/partition/offset`; a log's id may hold slashes."""
+        log, partition, offset = text.rsplit("/", 2)
         return cls(log, partition, int(offset))
 
 

@@ -34,7 +34,7 @@ SCHEMA = pa.schema([*LETTERS, pa.field("_commit", pa.int64())])
 def letter(commit: int, offset: int, code: str = "json.invalid") -> dict[str, object]:
     violation = {"index": None, "path": "", "code": code, "message": "m", "hint": "h", "value": None}
     return {
-        "contract": "orders", "contract_version": "1", "_log": "log", "_partition": "0", "_offset": offset, "_request": 7,
+        "contract": "orders", "contract_version": "1", "_log": "cluster.a/b+c", "_partition": "0", "_offset": offset, "_request": 7,
         "_received_at": NOW, "stage": "parse", "violations": [violation], "value": f"v{offset}".encode(), "key": None, "source": None,
         "first": None, "_replay": None, "_commit": commit,
     }  # fmt: skip
@@ -94,7 +94,7 @@ def test_letters_are_published_once_in_the_order_they_were_set_aside(connection:
     assert values(connection, topic) == [b"v0", b"v1", b"v9", b"v10"]
     headers = said(read(connection, dead_letters_topic(topic))[0])
     assert headers["frazil-cause"] == "json.invalid"
-    assert headers["frazil-origin"] == "log/0/0"
+    assert headers["frazil-origin"] == "cluster.a/b+c/0/0"
     assert headers["frazil-contract"] == "orders"
 
 
@@ -149,13 +149,15 @@ def test_what_may_pass_is_tried_again_ever_later_and_given_up_at_last(connection
     backoff = Backoff(timedelta(seconds=10), timedelta(seconds=15), attempts=3)
     DeadLetterTopic(connection, topic, backoff).publish(table.newer)
     asked = [json.loads(message.value() or b"") for message in read(connection, retry_topic(topic))]
-    assert [one["place"] for one in asked] == ["log/0/1", "log/0/2"], "what is wrong with a record does not pass by itself"
+    assert [one["place"] for one in asked] == ["cluster.a/b+c/0/1", "cluster.a/b+c/0/2"], (
+        "what is wrong with a record does not pass by itself"
+    )
     retries = RetryTopic(connection, topic, f"g-{uuid4()}", backoff)
     published = datetime.now(UTC)
     first = until_due(retries, published + timedelta(seconds=11))
-    assert {one.place for one in first} == {Place("log", "0", 1), Place("log", "0", 2)}
+    assert {one.place for one in first} == {Place("cluster.a/b+c", "0", 1), Place("cluster.a/b+c", "0", 2)}
     assert retries.due(published) == []
-    bad = frozenset({Place("log", "0", 2)})
+    bad = frozenset({Place("cluster.a/b+c", "0", 2)})
     now = published + timedelta(seconds=11)
     waits = []
     for _ in range(2):
@@ -209,9 +211,6 @@ def test_a_letter_whose_schema_came_later_lands_by_itself_and_is_published(kafka
             time.sleep(0.2)
     connection = KafkaConnection(kafka.address)
     topic = project.settings.kafka.topic_prefix + contract.name
-    print("FIRST", done.err)
-    print("DLT", [said(m) for m in read(connection, dead_letters_topic(topic))])
-    print("RET", [m.value() for m in read(connection, retry_topic(topic))])
     assert len(landed(project)) == 2
     causes = Counter(said(message)["frazil-cause"] for message in read(connection, dead_letters_topic(topic)))
     assert causes == {"json.invalid": 1, "avro.unknown_schema": 1}
