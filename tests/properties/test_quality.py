@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
@@ -136,6 +136,8 @@ OTHER: Sequence[IcebergType] = (
 
 @pytest.mark.prop(28)
 @settings(max_examples=15)
+@example({"inner": StructType(NestedField(100, "m", StringType()))})
+@example({"inner": StructType(NestedField(100, "other", LongType()))})
 @given(st.dictionaries(st.sampled_from(sorted(TYPES)), st.sampled_from([*OTHER, None]), max_size=4))
 def test_type_checks_find_every_mismatch(judge: Expectations, changed: dict[str, IcebergType | None]) -> None:
     types = {name: kind for name, kind in {**TYPES, **changed}.items() if kind is not None}
