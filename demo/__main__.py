@@ -170,9 +170,14 @@ class Story:
 
     def trace(self) -> None:
         """One event followed from its request to the mart."""
-        self.act(7, "The life of one event")
+        self.act(8, "The life of one event")
         wanted = "SELECT CAST(event_id AS VARCHAR) AS id FROM raw_events WHERE _replay IS NOT NULL ORDER BY _offset LIMIT 1"
         self.shown("trace", self.stage.facts("query", wanted)[0]["id"])
+
+    def quality(self) -> None:
+        """What the checks say that the pipeline has just run."""
+        self.act(7, "How good it is")
+        self.shown("quality", "show")
 
     def end(self, code: int) -> int:
         self.check("stopped in good order", code == 0)
@@ -227,6 +232,8 @@ def _told(story: Story) -> int:
         landed = tallies["events"]["distinct"] + repaired
         story.queries(landed)
         story.marts(landed)
+        story.quality()
+        story.trace()
     return story.end(up.returncode)
 
 
