@@ -1,6 +1,7 @@
 """Frazil's kernel. Arrow objects cross by the C data interface: `pa.record_batch(x)` takes what is returned here."""
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Any, Protocol, Self, final, type_check_only
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "BodyError",
     "Column",
     "CsvDialect",
+    "DistinctRows",
     "EmbeddedLogReader",
     "EmbeddedLogWriter",
     "Event",
@@ -20,6 +22,8 @@ __all__ = [
     "IdempotencyMismatch",
     "KernelError",
     "KeyCache",
+    "LandedBatch",
+    "Landing",
     "LogCorrupt",
     "LogExpired",
     "LogThrottled",
@@ -63,6 +67,11 @@ class ArrowStream(Protocol):
     """Anything that exports a stream of record batches (pyarrow tables and readers, polars frames)."""
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
+@type_check_only
+class Readable(Protocol):
+    """A binary file object."""
+    def read(self, size: int, /) -> bytes: ...
+
 # ---------------------------------------------------------------- errors (subclasses of Exception; facts as attributes)
 
 class KernelError(Exception):
@@ -91,6 +100,13 @@ class WindowCorrupt(KernelError): ...
 @final
 class Rows:
     """A record batch owned by the kernel."""
+    def __len__(self) -> int: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    def __arrow_c_schema__(self) -> object: ...
+
+@final
+class DistinctRows:
+    """A batch without the rows that repeat an earlier one: `write_iceberg_parquet` reads what stays in place, anyone else gets a copy."""
     def __len__(self) -> int: ...
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
     def __arrow_c_schema__(self) -> object: ...
@@ -283,7 +299,7 @@ def transform_batch(events: Events, plan: Plan | None = None) -> Rows:
 
 # ---------------------------------------------------------------- deduplicate
 
-def deduplicate(rows: ArrowArray, key: Sequence[str]) -> Rows:
+def deduplicate(rows: ArrowArray, key: Sequence[str]) -> DistinctRows:
     """Rows whose key was not seen before in the batch; the first stays, order kept. `key`: column names, dotted when nested."""
 
 @final
@@ -295,7 +311,7 @@ class KeyCache:
     def size_bytes(self) -> int: ...
     def add(self, rows: ArrowArray, key: Sequence[str], tag: int) -> None:
         """Take over the keys of rows; a key already there keeps its tag."""
-    def fresh(self, rows: ArrowArray, key: Sequence[str], tag: int) -> Rows:
+    def fresh(self, rows: ArrowArray, key: Sequence[str], tag: int) -> DistinctRows:
         """Rows whose key is new here and in the batch, order kept; their keys are taken over with the tag.
 
         Keys that are no UUIDs are told apart by 128 bits: who must be certain asks `probe` and compares the rows.
@@ -310,6 +326,78 @@ class KeyCache:
 
 def equal_rows(left: ArrowArray, right: ArrowArray, columns: Sequence[str]) -> Column:
     """Boolean per row: the named columns hold equal typed values (null equals null, NaN equals NaN, text dictionary or plain)."""
+
+# ---------------------------------------------------------------- NDJSON of any size into files
+
+@final
+class LandedBatch:
+    """What became of one batch: `records == good + duplicates + len(letters)`."""
+    @property
+    def records(self) -> int: ...
+    @property
+    def good(self) -> int:
+        """Rows written."""
+    @property
+    def duplicates(self) -> int:
+        """Records that met the contract and whose key came before; the first one stays."""
+    @property
+    def letters(self) -> Rows:
+        """Dead letters (`LETTERS` layout): `_log` is `name`, `_offset` the record's number in the input from 0, `source.line` its line.
+        `value` is null for a line over twice the longest record: only its size was kept."""
+
+@final
+class Landing:
+    """NDJSON of any size: read, judged, freed of duplicates and written as day-partitioned Parquet, batch by batch.
+
+    Iterate to the end, then call `finish`. Memory is bounded by `batch_bytes` and `buffer_bytes`, whatever the size of the input, apart
+    from at most 32 bytes per key. With `threads=2` one thread reads and judges while the caller's writes: same rows, letters and files.
+    GIL released, but to read from a file object. A landing that is dropped before `finish` leaves no file.
+    """
+    def __new__(
+        cls,
+        source: str | PathLike[str] | Readable,
+        plan: Plan,
+        location: str | PathLike[str],
+        *,
+        schema_json: str,
+        received_at_us: int,
+        key: Sequence[str] = [],
+        partition_field: str | None = None,
+        file_prefix: str = "",
+        name: str = "input",
+        batch_bytes: int = 8_388_608,
+        threads: int = 1,
+        compression: str = "zstd",
+        compression_level: int = 1,
+        target_bytes: int = 134_217_728,
+        buffer_bytes: int = 33_554_432,
+        durable: bool = True,
+    ) -> Self:
+        """`source`: a path, or anything whose `read(n)` gives at most n bytes, b"" at the end.
+
+        `schema_json`: Iceberg schema of the contract's columns, `event_date` and `event_hour`. `received_at_us`: µs since 1970, bounds
+        event times. `key`: columns that identify an event, dotted when nested; none: nothing is a duplicate. Keys that are no UUIDs
+        are told apart by 128 bits. `batch_bytes`: input of a batch. `buffer_bytes`: encoded bytes kept by all open files together; past it
+        the largest one writes a row group. Everything else: `write_iceberg_parquet`.
+
+        Raises:
+            KernelError: `landing.read`.
+            FormatError, ParquetFault: as `write_iceberg_parquet`.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> LandedBatch:
+        """Land the next batch. After an error no file is left.
+
+        Raises:
+            KernelError: `landing.read`, or whatever the file object raises.
+            ParquetFault: rows that do not fit the schema, a disk that is full.
+        """
+    def finish(self) -> list[dict[str, Any]]:
+        """Close the files: one dict per DataFile, as `write_iceberg_parquet`.
+
+        Raises:
+            KernelError: `landing.unfinished` before the last batch, after an error, and the second time.
+        """
 
 # ---------------------------------------------------------------- Parquet for Iceberg
 

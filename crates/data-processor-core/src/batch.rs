@@ -14,8 +14,13 @@ pub fn text_code() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
+/// Format of the body and line or row in it.
+pub fn source_fields() -> Fields {
+    Fields::from(vec![Field::new("format", DataType::Utf8, true), Field::new("line", DataType::Int64, true)])
+}
+
 fn source() -> DataType {
-    DataType::Struct(Fields::from(vec![Field::new("format", DataType::Utf8, true), Field::new("line", DataType::Int64, true)]))
+    DataType::Struct(source_fields())
 }
 
 /// Records as a log gives them.

@@ -15,6 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule]
 fn data_processor_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rows::Rows>()?;
+    module.add_class::<rows::DistinctRows>()?;
     module.add_class::<rows::Column>()?;
     errors::register(module)?;
     process::register(module)?;

@@ -5,9 +5,12 @@ use std::ptr::NonNull;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi};
 use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_schema::DataType;
+use data_processor_core::process::dedupe::Distinct;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
+
+use crate::errors::to_python;
 
 /// A record batch owned by the kernel.
 #[pyclass(frozen, module = "data_processor_rs")]
@@ -31,6 +34,39 @@ impl Rows {
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         let schema = FFI_ArrowSchema::try_from(self.0.schema().as_ref()).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        PyCapsule::new_with_value(py, schema, c"arrow_schema")
+    }
+}
+
+/// A record batch owned by the kernel without the rows that repeat an earlier one; copied when somebody else asks for it.
+#[pyclass(frozen, module = "data_processor_rs")]
+pub struct DistinctRows(pub Distinct);
+
+impl DistinctRows {
+    fn copied(&self, py: Python<'_>) -> PyResult<RecordBatch> {
+        py.detach(|| self.0.copied()).map_err(|error| to_python(py, error))
+    }
+}
+
+#[pymethods]
+impl DistinctRows {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema;
+        export(py, &StructArray::from(self.copied(py)?))
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        let schema = self.0.rows().schema();
+        let schema = FFI_ArrowSchema::try_from(schema.as_ref()).map_err(|e| PyValueError::new_err(e.to_string()))?;
         PyCapsule::new_with_value(py, schema, c"arrow_schema")
     }
 }
@@ -69,6 +105,9 @@ pub fn import(source: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     if let Ok(rows) = source.cast::<Rows>() {
         return Ok(rows.get().0.clone());
     }
+    if let Ok(rows) = source.cast::<DistinctRows>() {
+        return rows.get().copied(source.py());
+    }
     let capsules = source
         .call_method0("__arrow_c_array__")
         .map_err(|_| PyTypeError::new_err("expected an Arrow record batch (an object with __arrow_c_array__)"))?;
@@ -88,4 +127,12 @@ pub fn import(source: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
         return Err(PyValueError::new_err("expected an Arrow record batch, found a struct array with nulls: drop them first"));
     }
     Ok(RecordBatch::from(rows))
+}
+
+/// As [`import`], but rows that were left out of a batch are not cut from it.
+pub fn import_distinct(source: &Bound<'_, PyAny>) -> PyResult<Distinct> {
+    match source.cast::<DistinctRows>() {
+        Ok(rows) => Ok(rows.get().0.clone()),
+        Err(_) => import(source).map(Distinct::all),
+    }
 }

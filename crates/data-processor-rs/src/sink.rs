@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow_array::RecordBatchReader;
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
-use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::ArrowError;
 use data_processor_core::error::{Error, ErrorKind};
-use data_processor_core::process::dedupe;
+use data_processor_core::process::dedupe::{self, Distinct};
 use data_processor_core::sink::schema::IcebergSchema;
-use data_processor_core::sink::{Codec, DataFile, TableWriter, WriteOptions};
+use data_processor_core::sink::{BUFFER_BYTES, Codec, DataFile, TableWriter, WriteOptions};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict, PyIterator, PyList};
 
 use crate::errors::to_python;
-use crate::rows::{Column, Rows, import};
+use crate::rows::{Column, DistinctRows, Rows, import, import_distinct};
 
 /// Batches to write: one, or several pulled while writing.
 enum Input {
-    One(RecordBatch),
+    One(Distinct),
     Stream(RecordBatchStreamReader),
     /// A Python iterator; its batches may lay out one column in different ways (text plain or as codes).
     Many(Py<PyIterator>),
@@ -29,12 +29,12 @@ enum Input {
 impl Input {
     fn of(source: &Bound<'_, PyAny>) -> PyResult<Input> {
         if source.hasattr("__arrow_c_array__")? {
-            return import(source).map(Input::One);
+            return import_distinct(source).map(Input::One);
         }
         if !source.hasattr("__arrow_c_stream__")? {
             return match source.try_iter() {
                 Ok(batches) => Ok(Input::Many(batches.unbind())),
-                Err(_) => import(source).map(Input::One), // says what was expected
+                Err(_) => import_distinct(source).map(Input::One), // says what was expected
             };
         }
         let capsule: Bound<'_, PyCapsule> = source.call_method0("__arrow_c_stream__")?.extract()?;
@@ -48,16 +48,16 @@ impl Input {
     /// Runs without the GIL but for pulling from an iterator.
     fn write(self, mut writer: TableWriter) -> Result<Vec<DataFile>, Failed> {
         match self {
-            Input::One(rows) => writer.write(&rows)?,
+            Input::One(rows) => writer.write_but(rows.rows(), rows.repeats())?,
             Input::Stream(batches) => {
                 for rows in batches {
                     writer.write(&rows.map_err(|e| stream_failed(&e))?)?;
                 }
             }
             Input::Many(batches) => {
-                let next = |py: Python<'_>| batches.bind(py).clone().next().map(|rows| import(&rows?)).transpose();
+                let next = |py: Python<'_>| batches.bind(py).clone().next().map(|rows| import_distinct(&rows?)).transpose();
                 while let Some(rows) = Python::attach(next)? {
-                    writer.write(&rows)?;
+                    writer.write_but(rows.rows(), rows.repeats())?;
                 }
             }
         }
@@ -97,7 +97,8 @@ fn by_id<'py, V>(
     Ok(dict)
 }
 
-fn described<'py>(py: Python<'py>, file: &DataFile) -> PyResult<Bound<'py, PyDict>> {
+/// A written file as the dict that commits take.
+pub fn described<'py>(py: Python<'py>, file: &DataFile) -> PyResult<Bound<'py, PyDict>> {
     let count = |count: &u64| count.into_pyobject(py).map(Bound::into_any).unwrap_or_else(|never| match never {});
     let bytes = |bytes: &Vec<u8>| PyBytes::new(py, bytes).into_any();
     let dict = PyDict::new(py);
@@ -140,8 +141,15 @@ fn write_iceberg_parquet<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let codec = Codec::named(compression, compression_level).map_err(|e| to_python(py, e))?;
     let schema = IcebergSchema::from_json(schema_json).map_err(|e| to_python(py, e))?;
-    let options =
-        WriteOptions { location, partition: partition_field, prefix: file_prefix.to_owned(), codec, target_bytes, durable };
+    let options = WriteOptions {
+        location,
+        partition: partition_field,
+        prefix: file_prefix.to_owned(),
+        codec,
+        target_bytes,
+        durable,
+        buffer_bytes: BUFFER_BYTES,
+    };
     write(py, Input::of(rows)?, schema, options)
 }
 
@@ -156,7 +164,7 @@ fn write_iceberg<'py>(
     let _ = plan; // the rows carry their own types
     let input = Input::of(events)?;
     let schema = match &input {
-        Input::One(rows) => rows.schema(),
+        Input::One(rows) => rows.rows().schema(),
         Input::Stream(batches) => batches.schema(),
         Input::Many(_) => return Err(PyTypeError::new_err("expected events, Arrow rows or an Arrow stream")),
     };
@@ -168,6 +176,7 @@ fn write_iceberg<'py>(
         codec: Codec::Zstd(1),
         target_bytes: 128 << 20,
         durable: true,
+        buffer_bytes: BUFFER_BYTES,
     };
     write(py, input, schema, options)
 }
@@ -180,9 +189,9 @@ fn read_iceberg_parquet(py: Python<'_>, path: PathBuf, columns: Option<Vec<Strin
 }
 
 #[pyfunction]
-fn deduplicate(py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>) -> PyResult<Rows> {
+fn deduplicate(py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>) -> PyResult<DistinctRows> {
     let rows = import(rows)?;
-    py.detach(|| dedupe::deduplicate(&rows, &key)).map(Rows).map_err(|e| to_python(py, e))
+    py.detach(|| dedupe::deduplicate(&rows, &key)).map(DistinctRows).map_err(|e| to_python(py, e))
 }
 
 #[pyfunction]
@@ -224,9 +233,9 @@ impl KeyCache {
         py.detach(|| self.lock().add(&rows, &key, tag)).map_err(|e| to_python(py, e))
     }
 
-    fn fresh(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>, tag: i64) -> PyResult<Rows> {
+    fn fresh(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, key: Vec<String>, tag: i64) -> PyResult<DistinctRows> {
         let rows = import(rows)?;
-        py.detach(|| self.lock().fresh(&rows, &key, tag)).map(Rows).map_err(|e| to_python(py, e))
+        py.detach(|| self.lock().fresh(&rows, &key, tag)).map(DistinctRows).map_err(|e| to_python(py, e))
     }
 
     fn retain(&self, py: Python<'_>, tags: Vec<i64>) {

@@ -187,6 +187,12 @@ impl Uuids {
         self.nulls.append_non_null();
     }
 
+    /// The last row's value; zero where it is null.
+    #[inline(always)]
+    pub fn last(&self) -> Option<u128> {
+        self.bytes.last_chunk().map(|bytes| u128::from_be_bytes(*bytes))
+    }
+
     fn push_null(&mut self) {
         self.bytes.extend_from_slice(&[0; 16]);
         self.nulls.append_null();
@@ -330,6 +336,31 @@ impl Columns {
         if self.rows.is_multiple_of(4096) {
             self.texts.iter_mut().for_each(Text::settle);
         }
+    }
+
+    /// Forgets the row that was accepted last.
+    pub fn drop_last(&mut self, plan: &Plan) {
+        self.rows -= 1;
+        self.event_date.pop();
+        self.event_hour.pop();
+        self.retract(plan);
+    }
+
+    /// Forgets all rows and makes room for so many: vectors whose buffers were handed on are made at once, not grown.
+    pub fn make_room(&mut self, plan: &Plan, rows: usize) {
+        self.forget(plan);
+        self.uuids.iter_mut().for_each(|column| column.bytes.reserve(rows * 16));
+        for text in &mut self.texts {
+            match &mut text.plain {
+                Some(plain) => plain.ends.reserve(rows),
+                None => text.codes.values.reserve(rows),
+            }
+        }
+        self.integers.iter_mut().for_each(|column| column.values.reserve(rows));
+        self.numbers.iter_mut().for_each(|column| column.values.reserve(rows));
+        self.timestamps.iter_mut().for_each(|column| column.values.reserve(rows));
+        self.event_date.reserve(rows);
+        self.event_hour.reserve(rows);
     }
 
     /// Forgets what was pushed after the last accepted row.

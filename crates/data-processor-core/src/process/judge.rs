@@ -96,6 +96,11 @@ impl<'a> Judge<'a> {
         Some(end)
     }
 
+    /// Takes the last good row back.
+    pub fn drop_last(&mut self) {
+        self.columns.drop_last(self.plan);
+    }
+
     /// Most bytes of a record.
     pub fn max_bytes(&self) -> usize {
         self.plan.max_bytes

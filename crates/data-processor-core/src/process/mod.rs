@@ -17,6 +17,7 @@ pub mod format;
 mod given;
 mod intern;
 mod judge;
+pub mod landing;
 mod leaf;
 mod letters;
 pub mod number;

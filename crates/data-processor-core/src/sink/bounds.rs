@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::encode::gather::run_of;
 use super::leaf::{Leaf, Source};
 use super::schema::Kind;
 
@@ -62,25 +63,34 @@ impl Extent {
     pub fn see(&mut self, leaf: &Leaf, rows: &[u32]) {
         self.count_nans(leaf, rows);
         let present = || rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
-        let seen = match &leaf.source {
-            Source::Bool(values) => Edges::over(present().map(|row| values.value(row)), Ord::cmp, Edges::Bool),
-            Source::I32(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I32),
-            Source::I64(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I64),
-            Source::Decimal(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::Decimal),
-            Source::F32(values) => {
+        let seen = match (&leaf.source, run_of(leaf, rows)) {
+            (Source::Bool(values), _) => Edges::over(present().map(|row| values.value(row)), Ord::cmp, Edges::Bool),
+            (Source::I32(values), Some(run)) => spread(&values[run]).map_or(Edges::None, |(low, high)| Edges::I32(low, high)),
+            (Source::I64(values), Some(run)) => spread(&values[run]).map_or(Edges::None, |(low, high)| Edges::I64(low, high)),
+            (Source::I32(values), None) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I32),
+            (Source::I64(values), None) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I64),
+            (Source::Decimal(values), _) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::Decimal),
+            (Source::F32(values), _) => {
                 Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f32::total_cmp, Edges::F32)
             }
-            Source::F64(values) => {
+            (Source::F64(values), _) => {
                 Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f64::total_cmp, Edges::F64)
             }
-            Source::Fixed(values, 16) => {
-                let (values, _) = values.as_chunks::<16>();
-                let numbers = present().map(|row| u128::from_be_bytes(values[row]));
-                Edges::over(numbers, Ord::cmp, |low, high| Edges::Bytes(low.to_be_bytes().to_vec(), high.to_be_bytes().to_vec()))
-            }
-            source => {
-                let bytes = present().map(|row| source.bytes(row)).map(|value| (prefix(value), value));
-                Edges::over(bytes, Ord::cmp, |(_, low), (_, high)| Edges::Bytes(low.to_vec(), high.to_vec()))
+            (source, _) => {
+                let first = present().next().map_or(&[][..], |row| source.bytes(row));
+                let (mut low, mut high) = ((prefix(first), first), (prefix(first), first));
+                for row in present() {
+                    let value = source.bytes(row);
+                    let head = prefix(value);
+                    // Heads tell nearly all values apart; whole values are compared where one might be an edge.
+                    if head <= low.0 && (head, value) < low {
+                        low = (head, value);
+                    }
+                    if head >= high.0 && (head, value) > high {
+                        high = (head, value);
+                    }
+                }
+                if present().next().is_some() { Edges::Bytes(low.1.to_vec(), high.1.to_vec()) } else { Edges::None }
             }
         };
         self.join(seen);
@@ -89,9 +99,10 @@ impl Extent {
     /// Counts the values that are not a number.
     pub fn count_nans(&mut self, leaf: &Leaf, rows: &[u32]) {
         let present = rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
-        self.nans += match &leaf.source {
-            Source::F32(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
-            Source::F64(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
+        self.nans += match (&leaf.source, run_of(leaf, rows)) {
+            (Source::F64(values), Some(run)) => values[run].iter().filter(|value| value.is_nan()).count() as u64,
+            (Source::F32(values), _) => present.filter(|row| values[*row].is_nan()).count() as u64,
+            (Source::F64(values), _) => present.filter(|row| values[*row].is_nan()).count() as u64,
             _ => 0,
         };
     }
@@ -134,6 +145,12 @@ impl Extent {
             },
         }
     }
+}
+
+/// Smallest and largest of some numbers.
+fn spread<T: Copy + Ord>(values: &[T]) -> Option<(T, T)> {
+    let first = *values.first()?;
+    Some(values.iter().fold((first, first), |(low, high), value| (low.min(*value), high.max(*value))))
 }
 
 /// The first bytes as a number that sorts as they do, so most values are told apart without a call; a zero byte equals none.

@@ -1,6 +1,7 @@
 //! One Parquet file in the making.
 
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,11 @@ use super::schema::{Column, IcebergSchema, Kind};
 use super::table::DataFile;
 use super::{io_error, parquet_error};
 use crate::error::{Error, ErrorKind, Result};
+
+/// A file behind a buffer: column chunks arrive in pieces of 8 KiB.
+type Out = BufWriter<File>;
+
+const OUT_BYTES: usize = 64 << 10;
 
 /// A batch in the shape its columns are written in.
 pub struct Shaped<'a>(Vec<ShapedColumn<'a>>);
@@ -56,20 +62,20 @@ enum Encoders {
 pub struct OpenFile {
     path: PathBuf,
     day: Option<i32>,
-    writer: SerializedFileWriter<File>,
+    writer: SerializedFileWriter<Out>,
     columns: Vec<Encoders>,
     extents: Vec<Extent>,
     group_rows: usize,
 }
 
-fn encoders(writer: &SerializedFileWriter<File>, schema: &IcebergSchema) -> parquet::errors::Result<Vec<Encoders>> {
+fn encoders(writer: &SerializedFileWriter<Out>, schema: &IcebergSchema) -> parquet::errors::Result<Vec<Encoders>> {
     let group = writer.flushed_row_groups().len();
     let arrow = match schema.columns.iter().any(has_list) {
         true => ArrowRowGroupWriterFactory::new(writer, arrow_schema(schema)).create_column_writers(group)?,
         false => Vec::new(), // each holds buffers of its own
     };
     let mut arrow = arrow.into_iter();
-    let mut descriptors = writer.schema_descr().columns().iter().cloned();
+    let mut descriptors = writer.schema_descr().columns().iter().cloned().enumerate();
     let encoders = |column: &Column| {
         let mut leaves = Vec::new();
         leaf_columns(column, false, &mut leaves);
@@ -78,7 +84,13 @@ fn encoders(writer: &SerializedFileWriter<File>, schema: &IcebergSchema) -> parq
         if has_list(column) {
             return Encoders::Arrow(theirs);
         }
-        Encoders::Ours(leaves.iter().zip(descriptors).map(|((leaf, _), descriptor)| ChunkWriter::new(leaf, descriptor)).collect())
+        Encoders::Ours(
+            leaves
+                .iter()
+                .zip(descriptors)
+                .map(|((leaf, _), (number, descriptor))| ChunkWriter::new(leaf, number, descriptor))
+                .collect(),
+        )
     };
     Ok(schema.columns.iter().map(encoders).collect())
 }
@@ -94,7 +106,8 @@ impl OpenFile {
         properties: &Arc<WriterProperties>,
     ) -> Result<OpenFile> {
         let broken = |e| parquet_error(&path, &e);
-        let writer = SerializedFileWriter::new(file, parquet.clone(), properties.clone()).map_err(broken)?;
+        let writer = SerializedFileWriter::new(BufWriter::with_capacity(OUT_BYTES, file), parquet.clone(), properties.clone())
+            .map_err(broken)?;
         let columns = encoders(&writer, schema).map_err(broken)?;
         let extents = vec![Extent::default(); writer.schema_descr().num_columns()];
         Ok(OpenFile { path, day, writer, columns, extents, group_rows: 0 })
@@ -170,7 +183,9 @@ impl OpenFile {
     /// Writes the footer; the file is durable afterwards if that is asked for.
     pub fn finish(mut self, schema: &IcebergSchema, durable: bool) -> Result<DataFile> {
         let footer = self.writer.finish().map_err(|e| parquet_error(&self.path, &e))?;
-        let handle = self.writer.inner();
+        let written = self.writer.inner_mut().flush();
+        written.map_err(|e| io_error("writing", &self.path, &e))?;
+        let handle = self.writer.inner().get_ref();
         if durable {
             handle.sync_all().map_err(|e| io_error("syncing", &self.path, &e))?;
         }
@@ -208,7 +223,7 @@ impl OpenFile {
 
 fn append_ours(
     writer: ChunkWriter,
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, Out>,
     extent: &mut Extent,
     press: &mut Press,
     broken: &impl Fn(parquet::errors::ParquetError) -> Error,

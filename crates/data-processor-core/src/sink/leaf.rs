@@ -69,6 +69,29 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// How many values.
+    pub fn len(&self) -> usize {
+        match self {
+            Source::Bool(values) => values.len(),
+            Source::I32(values) => values.len(),
+            Source::I64(values) => values.len(),
+            Source::F32(values) => values.len(),
+            Source::F64(values) => values.len(),
+            Source::Decimal(values) => values.len(),
+            Source::Bytes(ends, _) => ends.len() - 1,
+            Source::LargeBytes(ends, _) => ends.len() - 1,
+            Source::TextView(values) => values.len(),
+            Source::BytesView(values) => values.len(),
+            Source::Coded(codes, _) => codes.len(),
+            Source::Fixed(bytes, width) => bytes.len() / width.max(&1),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn of(array: &'a dyn Array) -> Result<Source<'a>> {
         Ok(match array.data_type() {
             DataType::Boolean => Source::Bool(array.as_boolean()),

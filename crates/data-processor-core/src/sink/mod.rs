@@ -13,7 +13,7 @@ pub mod schema;
 mod table;
 
 pub use read::read;
-pub use table::{Codec, DataFile, TableWriter, WriteOptions};
+pub use table::{BUFFER_BYTES, Codec, DataFile, TableWriter, WriteOptions};
 
 use crate::error::{Error, ErrorKind};
 

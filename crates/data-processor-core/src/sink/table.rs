@@ -22,8 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 const STEP_ROWS: usize = 131_072;
 const SMALL_STEP_ROWS: usize = 16_384;
 const SMALL_FILE_BYTES: u64 = 16 << 20;
-/// Encoded bytes kept in memory by all open files together.
-const BUFFER_BYTES: usize = 256 << 20;
+/// Encoded bytes kept in memory by all open files together, unless a writer is told otherwise.
+pub const BUFFER_BYTES: usize = 256 << 20;
 
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct WriteOptions {
     pub target_bytes: u64,
     /// Whether files and directories are synced to disk.
     pub durable: bool,
+    /// Encoded bytes kept in memory by all open files together: past it the largest writes a row group.
+    pub buffer_bytes: usize,
 }
 
 /// What Iceberg keeps about one written file; maps are by field id.
@@ -153,12 +155,17 @@ impl TableWriter {
 
     /// Adds rows; the order of rows of one day is kept.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.write_but(rows, &[])
+    }
+
+    /// Adds rows but for some of them, whose numbers rise.
+    pub fn write_but(&mut self, rows: &RecordBatch, without: &[u32]) -> Result<()> {
         let schema = self.schema.clone();
         let columns = align(rows, &schema)?;
         let shaped = Shaped::of(&schema, &columns)?;
         self.batches += 1;
         let step = if self.options.target_bytes < SMALL_FILE_BYTES { SMALL_STEP_ROWS } else { STEP_ROWS };
-        for (day, selected) in self.by_day(&shaped, rows.num_rows()) {
+        for (day, selected) in self.by_day(&shaped, rows.num_rows(), without) {
             for rows in selected.chunks(step) {
                 self.append(day, &shaped, rows)?;
             }
@@ -180,13 +187,16 @@ impl TableWriter {
         Ok(done)
     }
 
-    /// Row numbers by day, the days in order.
-    fn by_day(&self, shaped: &Shaped, rows: usize) -> BTreeMap<Option<i32>, Vec<u32>> {
+    /// Numbers of the rows that are written by day, the days in order.
+    fn by_day(&self, shaped: &Shaped, rows: usize, without: &[u32]) -> BTreeMap<Option<i32>, Vec<u32>> {
         let mut days: BTreeMap<Option<i32>, Vec<u32>> = BTreeMap::new();
+        let mut without = without.iter().copied().peekable();
+        let written = (0..rows as u32).filter(|row| without.next_if_eq(row).is_none());
         let leaf = self.day_path.as_ref().and_then(|path| shaped.leaf(path[0], self.leaves_before(path)));
         let Some(leaf) = leaf else {
-            if rows > 0 {
-                days.insert(None, (0..rows as u32).collect());
+            let all: Vec<u32> = written.collect();
+            if !all.is_empty() {
+                days.insert(None, all);
             }
             return days;
         };
@@ -197,15 +207,15 @@ impl TableWriter {
             _ => None,
         };
         let mut run: (Option<i32>, Vec<u32>) = (None, Vec::new());
-        for row in 0..rows {
-            let today = day(row);
-            if today != run.0 || row == 0 {
+        for row in written {
+            let today = day(row as usize);
+            if today != run.0 || run.1.is_empty() {
                 if !run.1.is_empty() {
                     days.insert(run.0, std::mem::take(&mut run.1));
                 }
                 run = (today, days.remove(&today).unwrap_or_default());
             }
-            run.1.push(row as u32);
+            run.1.push(row);
         }
         if !run.1.is_empty() {
             days.insert(run.0, run.1);
@@ -236,7 +246,7 @@ impl TableWriter {
             if let Some(file) = self.open.remove(&day) {
                 self.close(file)?;
             }
-        } else if self.open.values().map(OpenFile::buffered).sum::<usize>() > BUFFER_BYTES
+        } else if self.open.values().map(OpenFile::buffered).sum::<usize>() > self.options.buffer_bytes
             && let Some(largest) = self.open.values_mut().max_by_key(|file| file.buffered())
         {
             largest.flush(&self.schema, &mut self.press)?;

@@ -4,6 +4,7 @@ mod body;
 mod csv;
 pub mod events;
 mod files;
+mod landing;
 
 use std::sync::Arc;
 
@@ -165,6 +166,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::Events>()?;
     module.add_class::<events::ValidationError>()?;
     files::register(module)?;
+    landing::register(module)?;
     // The founding names of the same things.
     module.add("Event", module.getattr("Events")?)?;
     module.add("TransformedEvent", module.py().get_type::<Rows>())?;

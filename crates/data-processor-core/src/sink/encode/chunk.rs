@@ -1,6 +1,5 @@
 //! One leaf's column chunk in the making.
 
-use bytes::Bytes;
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
@@ -14,7 +13,9 @@ use super::super::footer;
 use super::super::leaf::{Leaf, Source};
 use super::super::schema::{Column, Kind};
 use super::dictionary::Dictionary;
+use super::gather::{Memo, UNKNOWN, for_present, gather, run_of};
 use super::pack;
+use super::parts::Parts;
 use super::press::Press;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,11 +25,8 @@ const PAGE_ROWS: usize = 20_480;
 const TRIAL: usize = 2_048;
 /// Bytes of values at which a page is closed early, and a dictionary takes no more.
 const PAGE_BYTES: usize = 1 << 20;
-/// A page that shrinks to no less than this share is not worth decompressing.
-const WORTH: f64 = 0.97;
-/// Pages stored without a try after one that was not worth it.
-const PAUSE: u32 = 7;
-const UNKNOWN: u32 = u32::MAX;
+/// Rows whose codes are taken at once.
+const GLANCE: usize = 1024;
 
 /// How values are laid out in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +45,10 @@ enum Way {
     Split,
 }
 
-/// The dictionary codes of the last batch as codes of the chunk.
-#[derive(Default)]
-pub struct Memo {
-    batch: u64,
-    codes: Vec<u32>,
-}
-
 /// Encodes the values of one leaf of one row group.
 pub struct ChunkWriter {
+    /// Number among the leaves of the schema.
+    leaf: usize,
     descriptor: ColumnDescPtr,
     physical: Physical,
     width: usize,
@@ -72,7 +65,6 @@ pub struct ChunkWriter {
     // the chunk so far
     data: TrackedWrite<Vec<u8>>,
     pages: u32,
-    pause: u32,
     total_rows: u64,
     nulls: u64,
     uncompressed: usize,
@@ -80,18 +72,9 @@ pub struct ChunkWriter {
     extent: Extent,
 }
 
-/// Runs `each` on the rows that have a value.
-#[inline]
-fn for_present(leaf: &Leaf, rows: &[u32], mut each: impl FnMut(usize)) {
-    match &leaf.levels {
-        None => rows.iter().for_each(|row| each(*row as usize)),
-        Some(levels) => rows.iter().map(|row| *row as usize).filter(|row| levels[*row] == leaf.full).for_each(each),
-    }
-}
-
 impl ChunkWriter {
-    /// A writer for one column chunk; `descriptor` is the leaf's in the file's schema.
-    pub fn new(column: &Column, descriptor: ColumnDescPtr) -> ChunkWriter {
+    /// A writer for one column chunk; `leaf` and `descriptor` are the column's in the file's schema.
+    pub fn new(column: &Column, leaf: usize, descriptor: ColumnDescPtr) -> ChunkWriter {
         let physical = descriptor.physical_type();
         let width = match physical {
             Physical::INT32 | Physical::FLOAT => 4,
@@ -106,6 +89,7 @@ impl ChunkWriter {
             _ => Way::Coded,
         };
         ChunkWriter {
+            leaf,
             dictionary: Dictionary::new((physical == Physical::FIXED_LEN_BYTE_ARRAY).then_some(width)),
             descriptor,
             physical,
@@ -120,7 +104,6 @@ impl ChunkWriter {
             raw: Vec::new(),
             data: TrackedWrite::new(Vec::new()),
             pages: 0,
-            pause: 0,
             total_rows: 0,
             nulls: 0,
             uncompressed: 0,
@@ -163,13 +146,18 @@ impl ChunkWriter {
         Ok(())
     }
 
+    /// Levels are kept from the first null of a page on: before it they are all the same.
     fn take_levels(&mut self, leaf: &Leaf, rows: &[u32]) {
-        if leaf.full == 0 {
-            return;
-        }
         match &leaf.levels {
+            _ if leaf.full == 0 => {}
+            None if self.levels.is_empty() => {}
             None => self.levels.resize(self.levels.len() + rows.len(), leaf.full),
-            Some(levels) => self.levels.extend(rows.iter().map(|row| levels[*row as usize])),
+            Some(levels) => {
+                if self.levels.is_empty() {
+                    self.levels.resize(self.rows, leaf.full);
+                }
+                self.levels.extend(rows.iter().map(|row| levels[*row as usize]));
+            }
         }
     }
 
@@ -198,14 +186,14 @@ impl ChunkWriter {
             }
             (Way::Coded, Source::Coded(codes, values)) => return self.take_codes(leaf, rows, codes, values, batch),
             (Way::Coded, source) => return self.take_coded(leaf, rows, source),
-            (Way::Delta, Source::I32(values)) => for_present(leaf, rows, |row| self.longs.push(i64::from(values[row]))),
-            (Way::Delta, Source::I64(values)) => for_present(leaf, rows, |row| self.longs.push(values[row])),
-            (Way::Delta, Source::Decimal(values)) => for_present(leaf, rows, |row| self.longs.push(values[row] as i64)),
+            (Way::Delta, Source::I32(values)) => gather(leaf, rows, values, &mut self.longs, i64::from),
+            (Way::Delta, Source::I64(values)) => gather(leaf, rows, values, &mut self.longs, |value| value),
+            (Way::Delta, Source::Decimal(values)) => gather(leaf, rows, values, &mut self.longs, |value| value as i64),
             (Way::Split, Source::F32(values)) => {
-                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row].to_le_bytes()))
+                gather(leaf, rows, values, &mut self.longs, |value: f32| i64::from(value.to_bits()))
             }
             (Way::Split, Source::F64(values)) => {
-                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row].to_le_bytes()))
+                gather(leaf, rows, values, &mut self.longs, |value: f64| value.to_bits().cast_signed())
             }
             (_, Source::Decimal(values)) => {
                 let width = self.width;
@@ -213,7 +201,10 @@ impl ChunkWriter {
             }
             (_, Source::Fixed(values, 16)) => {
                 let (values, _) = values.as_chunks::<16>();
-                for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row]));
+                match run_of(leaf, rows) {
+                    Some(run) => self.raw.extend_from_slice(values[run].as_flattened()),
+                    None => for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row])),
+                }
             }
             (_, source) => return self.take_bytes(leaf, rows, source),
         }
@@ -226,28 +217,44 @@ impl ChunkWriter {
     }
 
     fn take_codes(&mut self, leaf: &Leaf, rows: &[u32], codes: &[i32], values: &Source, batch: u64) -> usize {
-        if self.memo.batch != batch {
-            self.memo.batch = batch;
-            self.memo.codes.clear();
-        }
-        for (taken, row) in rows.iter().map(|row| *row as usize).enumerate() {
-            if !leaf.present(row) {
-                continue;
+        self.memo.prepare(batch, leaf, rows, codes, values.len());
+        let mut taken = 0;
+        for piece in rows.chunks(GLANCE) {
+            let start = self.codes.len();
+            // What is not yet known is looked up afterwards: the loop over what is known has no branch.
+            let known = &self.memo.codes;
+            match &leaf.levels {
+                None => self.codes.extend(piece.iter().map(|row| known[codes[*row as usize] as usize])),
+                Some(_) => for_present(leaf, piece, |row| self.codes.push(known[codes[row] as usize])),
             }
-            let from = codes[row] as usize;
-            if self.memo.codes.get(from).is_none_or(|code| *code == UNKNOWN) {
-                if from >= self.memo.codes.len() {
-                    self.memo.codes.resize((from + 1).next_power_of_two(), UNKNOWN);
-                }
-                self.memo.codes[from] = self.dictionary.bytes(values.bytes(from));
-                if self.dictionary.size() >= PAGE_BYTES {
-                    self.codes.push(self.memo.codes[from]);
-                    return taken + 1;
-                }
+            if self.codes[start..].contains(&UNKNOWN)
+                && let Some(until) = self.take_new(leaf, piece, codes, values, start)
+            {
+                return taken + until;
             }
-            self.codes.push(self.memo.codes[from]);
+            taken += piece.len();
         }
         rows.len()
+    }
+
+    /// Gives the values of rows whose codes begin at `start` a code where they have none. How many rows were taken, when the
+    /// dictionary is full before all were.
+    fn take_new(&mut self, leaf: &Leaf, rows: &[u32], codes: &[i32], values: &Source, start: usize) -> Option<usize> {
+        let present = rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row));
+        for (at, (taken, row)) in (start..).zip(present) {
+            if self.codes[at] == UNKNOWN {
+                let from = codes[row] as usize;
+                if self.memo.codes[from] == UNKNOWN {
+                    self.memo.codes[from] = self.dictionary.bytes(values.bytes(from));
+                }
+                self.codes[at] = self.memo.codes[from];
+                if self.dictionary.size() >= PAGE_BYTES {
+                    self.codes.truncate(at + 1);
+                    return Some(taken + 1);
+                }
+            }
+        }
+        None
     }
 
     fn take_coded(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
@@ -261,6 +268,16 @@ impl ChunkWriter {
     }
 
     fn take_bytes(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
+        if let (Source::Bytes(ends, bytes), Some(run)) = (source, run_of(leaf, rows)) {
+            let text = &bytes[ends[run.start] as usize..ends[run.end] as usize];
+            if self.raw.len() + text.len() < PAGE_BYTES {
+                self.raw.extend_from_slice(text);
+                if self.way == Way::Lengths {
+                    self.longs.extend(ends[run.start..=run.end].windows(2).map(|pair| i64::from(pair[1] - pair[0])));
+                }
+                return rows.len();
+            }
+        }
         for (taken, row) in rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row)) {
             let value = source.bytes(row);
             self.raw.extend_from_slice(value);
@@ -296,9 +313,7 @@ impl ChunkWriter {
                 self.longs.extend(codes.iter().map(|code| i64::from(numbers[*code as usize] as i32)))
             }
             Way::Delta => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
-            Way::Split => {
-                codes.iter().for_each(|code| self.raw.extend_from_slice(&numbers[*code as usize].to_le_bytes()[..self.width]))
-            }
+            Way::Split => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
             Way::Lengths => {
                 for value in codes.iter().map(|code| self.dictionary.value(*code as usize)) {
                     self.raw.extend_from_slice(value);
@@ -317,14 +332,15 @@ impl ChunkWriter {
         if self.way == Way::Coded && self.pages == 0 && self.dictionary.len() * 2 > self.codes.len() {
             self.spell_out();
         }
-        let mut body = Vec::with_capacity(self.raw.len() + self.codes.len() * 2 + self.longs.len() * 4 + self.rows / 8 + 64);
+        let mut body = Vec::with_capacity(self.raw.len() + self.codes.len() * 2 + self.longs.len() * 8 + self.rows / 8 + 64);
         self.put_levels(&mut body);
         let encoding = self.put_values(&mut body);
         if !self.encodings.contains(&encoding) {
             self.encodings.push(encoding);
         }
         let length = body.len();
-        let body = self.pressed(body, press)?;
+        // Ids never shrink.
+        let body = if self.kind == Kind::Uuid { press.store(body)? } else { press.page(self.leaf, body)? };
         let page = Page::DataPage {
             buf: body.into(),
             num_values: self.rows as u32,
@@ -345,7 +361,11 @@ impl ChunkWriter {
         let full = self.descriptor.max_def_level() as u8;
         if full > 0 {
             body.extend_from_slice(&[0; 4]);
-            pack::hybrid(body, &self.levels, pack::width_of(u32::from(full)));
+            let width = pack::width_of(u32::from(full));
+            match self.levels.is_empty() {
+                true => pack::repeated(body, u32::from(full), self.rows, width),
+                false => pack::hybrid(body, &self.levels, width),
+            }
             let length = (body.len() - 4) as u32;
             body[..4].copy_from_slice(&length.to_le_bytes());
             self.nulls += self.levels.iter().filter(|level| **level != full).count() as u64;
@@ -372,7 +392,7 @@ impl ChunkWriter {
                 Encoding::DELTA_BINARY_PACKED
             }
             Way::Split => {
-                pack::split(body, &self.raw, self.width);
+                pack::split(body, &self.longs, self.width);
                 Encoding::BYTE_STREAM_SPLIT
             }
             Way::Lengths => {
@@ -389,20 +409,6 @@ impl ChunkWriter {
         self.longs.clear();
         self.raw.clear();
         encoding
-    }
-
-    /// Compresses a page body, unless the last one was not worth it or ids never are.
-    fn pressed(&mut self, body: Vec<u8>, press: &mut Press) -> Result<Vec<u8>> {
-        if self.kind == Kind::Uuid || self.pause > 0 {
-            self.pause = self.pause.saturating_sub(1);
-            return press.store(body);
-        }
-        let pressed = press.press(&body)?;
-        if (pressed.len() as f64) < body.len() as f64 * WORTH || body.len() < 1024 {
-            return Ok(pressed);
-        }
-        self.pause = PAUSE;
-        press.store(body)
     }
 
     fn dictionary_page(&self, press: &mut Press) -> Result<(Vec<u8>, usize)> {
@@ -425,33 +431,34 @@ impl ChunkWriter {
         Ok((out.into_inner().map_err(failed)?, written.uncompressed_size))
     }
 
-    /// The finished chunk: its bytes, what the footer says about it, what was seen of its values.
-    pub fn close(mut self, press: &mut Press) -> Result<(Bytes, ColumnCloseResult, Extent)> {
+    /// The finished chunk: its pages, what the footer says about it, what was seen of its values.
+    pub fn close(mut self, press: &mut Press) -> Result<(Parts, ColumnCloseResult, Extent)> {
         self.flush_page(press)?;
-        let mut bytes = Vec::new();
+        let mut parts = Parts::default();
         let dictionary = self.dictionary.len() > 0;
         if dictionary {
             let edges = self.dictionary.edges(&self.kind, self.physical);
             self.extent.join(edges);
             let (page, uncompressed) = self.dictionary_page(press)?;
-            bytes = page;
+            parts.dictionary = page.into();
             self.uncompressed += uncompressed;
             if !self.encodings.contains(&Encoding::PLAIN) {
                 self.encodings.push(Encoding::PLAIN);
             }
         }
-        let data_at = bytes.len() as i64;
-        bytes.extend_from_slice(&std::mem::replace(&mut self.data, TrackedWrite::new(Vec::new())).into_inner().map_err(failed)?);
-        let metadata = self.metadata(press, dictionary, data_at, bytes.len()).map_err(failed)?;
+        let data = std::mem::replace(&mut self.data, TrackedWrite::new(Vec::new()));
+        parts.data = data.into_inner().map_err(failed)?.into();
+        let length = parts.dictionary.len() + parts.data.len();
+        let metadata = self.metadata(press, dictionary, parts.dictionary.len() as i64, length).map_err(failed)?;
         let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
+            bytes_written: length as u64,
             rows_written: self.total_rows,
             metadata,
             bloom_filter: None,
             column_index: None,
             offset_index: None,
         };
-        Ok((bytes.into(), close, self.extent))
+        Ok((parts, close, self.extent))
     }
 
     fn metadata(&mut self, press: &Press, dictionary: bool, data_at: i64, length: usize) -> ParquetResult<ColumnChunkMetaData> {

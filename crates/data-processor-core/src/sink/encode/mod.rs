@@ -5,8 +5,10 @@
 
 mod chunk;
 mod dictionary;
+pub(super) mod gather;
 mod pack;
+mod parts;
 mod press;
 
-pub use chunk::{ChunkWriter, Memo};
+pub use chunk::ChunkWriter;
 pub use press::Press;

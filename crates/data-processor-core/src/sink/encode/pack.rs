@@ -97,14 +97,10 @@ fn pack_wide(out: &mut Vec<u8>, values: &[u64], width: u32) {
     out.extend_from_slice(&held.to_le_bytes()[..bits.div_ceil(8) as usize]);
 }
 
-/// BYTE_STREAM_SPLIT: all first bytes, all second bytes, and so on; neighbours in a stream are alike and compress.
-pub fn split(out: &mut Vec<u8>, raw: &[u8], width: usize) {
-    let count = raw.len() / width;
-    let start = out.len();
-    out.resize(start + raw.len(), 0);
-    for (at, stream) in out[start..].chunks_exact_mut(count.max(1)).enumerate() {
-        for (byte, value) in stream.iter_mut().zip(raw.chunks_exact(width)) {
-            *byte = value[at];
-        }
+/// BYTE_STREAM_SPLIT: all first bytes of the lower `width` ones, all second bytes, and so on; neighbours in a stream are alike
+/// and compress.
+pub fn split(out: &mut Vec<u8>, values: &[i64], width: usize) {
+    for byte in 0..width as u32 {
+        out.extend(values.iter().map(|value| (value >> (byte * 8)) as u8));
     }
 }

@@ -8,7 +8,16 @@ pub struct Press {
     codec: Codec,
     zstd: Option<zstd::bulk::Compressor<'static>>,
     snappy: snap::raw::Encoder,
+    /// By leaf: pages to be stored without a try. Kept across files: they are alike.
+    pauses: Vec<u32>,
 }
+
+/// A page that shrinks to no less than this share is not worth decompressing.
+const WORTH: f64 = 0.97;
+/// Pages stored without a try after one that was not worth it.
+const PAUSE: u32 = 7;
+/// Smaller ones are always tried.
+const SMALL: usize = 1024;
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Parquet, "parquet.compression", format!("a page could not be compressed: {error}"))
@@ -18,15 +27,32 @@ impl Press {
     /// A compressor of one codec.
     pub fn new(codec: Codec) -> Result<Press> {
         let zstd = match codec {
-            Codec::Zstd(level) => Some(zstd::bulk::Compressor::new(level).map_err(failed)?),
+            Codec::Zstd(level) => Some(compressor(level).map_err(failed)?),
             _ => None,
         };
-        Ok(Press { codec, zstd, snappy: snap::raw::Encoder::new() })
+        Ok(Press { codec, zstd, snappy: snap::raw::Encoder::new(), pauses: Vec::new() })
     }
 
     /// The codec.
     pub fn codec(&self) -> Codec {
         self.codec
+    }
+
+    /// Compresses a data page of a leaf, unless one shortly before was not worth it.
+    pub fn page(&mut self, leaf: usize, body: Vec<u8>) -> Result<Vec<u8>> {
+        if self.pauses.len() <= leaf {
+            self.pauses.resize(leaf + 1, 0);
+        }
+        if self.pauses[leaf] > 0 {
+            self.pauses[leaf] -= 1;
+            return self.store(body);
+        }
+        let pressed = self.press(&body)?;
+        if (pressed.len() as f64) < body.len() as f64 * WORTH || body.len() < SMALL {
+            return Ok(pressed);
+        }
+        self.pauses[leaf] = PAUSE;
+        self.store(body)
     }
 
     /// Compresses a page body.
@@ -46,6 +72,17 @@ impl Press {
             _ => self.press(&raw),
         }
     }
+}
+
+/// A Zstandard compressor. At level 1 matches begin at seven bytes, in a small table: pages of a column are short texts and
+/// numbers, which Huffman codes shrink as well as short matches do, half again as fast.
+fn compressor(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    if level == 1 {
+        compressor.set_parameter(zstd::zstd_safe::CParameter::MinMatch(7))?;
+        compressor.set_parameter(zstd::zstd_safe::CParameter::HashLog(11))?;
+    }
+    Ok(compressor)
 }
 
 /// A Zstandard frame of raw blocks (RFC 8878, 3.1.1): 9 bytes and 3 per 128 KiB more than its content.
