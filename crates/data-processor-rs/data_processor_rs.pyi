@@ -343,7 +343,7 @@ class LandedBatch:
     @property
     def letters(self) -> Rows:
         """Dead letters (`LETTERS` layout): `_log` is `name`, `_offset` the record's number in the input from 0, `source.line` its line.
-        `value` is null for a line over twice the longest record: only its size was kept."""
+        `value` is null for a line far over the longest record: only its size was kept."""
 
 @final
 class Landing:
