@@ -361,7 +361,7 @@ class Landing:
         *,
         schema_json: str,
         received_at_us: int,
-        key: Sequence[str] = [],
+        key: Sequence[str] = ...,
         partition_field: str | None = None,
         file_prefix: str = "",
         name: str = "input",
