@@ -1,19 +1,29 @@
 //! Keys of earlier batches.
 
 use arrow_array::{Int64Array, RecordBatch};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
+use std::hash::BuildHasher;
 
 use super::Distinct;
 use super::keys::{Keys, secret};
-use super::shards::{Seen, Shards, words};
+use super::shards::{Words, words};
 use crate::error::Result;
+
+/// 20 bytes per key instead of 32: no alignment to 16.
+struct Seen {
+    code: Words,
+    tag: u32,
+}
 
 /// Keys seen, each with its caller's tag. UUIDs are kept exactly, other keys as a 128-bit keyed hash.
 pub struct KeyCache {
-    seen: Shards<Seen>,
+    seen: HashTable<Seen>,
     tags: Vec<i64>,
     numbers: HashMap<i64, u32, FixedState>,
+    /// Keyed by chance, so nobody can send keys that collide.
+    hasher: RandomState,
     secret: (u64, u64),
 }
 
@@ -26,7 +36,13 @@ impl Default for KeyCache {
 impl KeyCache {
     /// An empty cache with its own hash key.
     pub fn new() -> KeyCache {
-        KeyCache { seen: Shards::default(), tags: Vec::new(), numbers: HashMap::default(), secret: secret() }
+        KeyCache {
+            seen: HashTable::new(),
+            tags: Vec::new(),
+            numbers: HashMap::default(),
+            hasher: RandomState::default(),
+            secret: secret(),
+        }
     }
 
     /// How many keys.
@@ -36,12 +52,12 @@ impl KeyCache {
 
     /// Whether no key was seen.
     pub fn is_empty(&self) -> bool {
-        self.seen.len() == 0
+        self.seen.is_empty()
     }
 
     /// Bytes held, free slots included.
     pub fn size_bytes(&self) -> usize {
-        self.seen.size_bytes() + self.tags.len() * 8 + self.numbers.allocation_size()
+        self.seen.allocation_size() + self.tags.len() * 8 + self.numbers.allocation_size()
     }
 
     /// Takes over the keys of rows; a key already there keeps its tag.
@@ -55,12 +71,11 @@ impl KeyCache {
     pub fn fresh(&mut self, rows: &RecordBatch, key: &[String], tag: i64) -> Result<Distinct> {
         let mut repeats = Vec::new();
         self.take_over(&Keys::of(rows, key, self.secret)?, tag, |row| repeats.push(row as u32));
-        repeats.sort_unstable();
         Ok(Distinct { rows: rows.clone(), repeats })
     }
 
-    /// Takes keys over; `known` is told the rows whose key was there, in any order.
-    fn take_over(&mut self, keys: &Keys, tag: i64, known: impl FnMut(usize)) {
+    /// Takes keys over; `known` is told the rows whose key was there.
+    fn take_over(&mut self, keys: &Keys, tag: i64, mut known: impl FnMut(usize)) {
         if keys.columns.is_empty() {
             return;
         }
@@ -69,7 +84,17 @@ impl KeyCache {
             tags.push(tag);
             (tags.len() - 1) as u32
         });
-        self.seen.insert_all(keys.len(), |row| Seen { code: words(keys.code(row)), tag }, known);
+        let hasher = &self.hasher;
+        self.seen.reserve(keys.len(), |seen| hasher.hash_one(seen.code));
+        for row in 0..keys.len() {
+            let code = words(keys.code(row));
+            match self.seen.entry(hasher.hash_one(code), |seen| seen.code == code, |seen| hasher.hash_one(seen.code)) {
+                Entry::Occupied(_) => known(row),
+                Entry::Vacant(free) => {
+                    free.insert(Seen { code, tag });
+                }
+            }
+        }
     }
 
     /// Forgets keys with other tags.
@@ -93,6 +118,8 @@ impl KeyCache {
             }
             None => false,
         });
+        let hasher = &self.hasher;
+        self.seen.shrink_to(0, |seen| hasher.hash_one(seen.code));
     }
 
     /// Per row the first earlier row of the batch with the same key or -1, and the tag of the cached key or -1.
@@ -100,8 +127,12 @@ impl KeyCache {
         let keys = Keys::of(rows, key, self.secret)?;
         let mut first = Vec::with_capacity(keys.len());
         keys.visit(|_, earlier| first.push(earlier.map_or(-1, |row| row as i64)));
-        let tags =
-            (0..keys.len()).map(|row| self.seen.find(words(keys.code(row))).map_or(-1, |seen| self.tags[seen.tag as usize]));
+        let tags = (0..keys.len()).map(|row| self.seen_key(keys.code(row)).map_or(-1, |seen| self.tags[seen.tag as usize]));
         Ok((Int64Array::from(first), Int64Array::from_iter_values(tags)))
+    }
+
+    fn seen_key(&self, code: u128) -> Option<&Seen> {
+        let code = words(code);
+        self.seen.find(self.hasher.hash_one(code), |seen| seen.code == code)
     }
 }

@@ -18,35 +18,9 @@ const NAMES: usize = 4096;
 /// A key's four words: no alignment to 16 bytes.
 pub type Words = [u32; 4];
 
-/// What is kept of a key.
-pub trait Slot {
-    /// The key.
-    fn key(&self) -> Words;
-}
-
-/// A key with the number of its caller's tag.
-pub struct Seen {
-    /// The key.
-    pub code: Words,
-    /// Number of the tag.
-    pub tag: u32,
-}
-
-impl Slot for Seen {
-    fn key(&self) -> Words {
-        self.code
-    }
-}
-
-impl Slot for Words {
-    fn key(&self) -> Words {
-        *self
-    }
-}
-
-/// Slots found by their key. The hash is keyed by chance, so nobody can send keys that collide.
-pub struct Shards<S> {
-    pieces: Vec<HashTable<S>>,
+/// Keys, 16 bytes each: at most 32 MB per million. The hash is keyed by chance, so nobody can send keys that collide.
+pub struct KeySet {
+    pieces: Vec<HashTable<Words>>,
     names: Box<[u8; NAMES]>,
     hasher: RandomState,
 }
@@ -67,99 +41,30 @@ fn names() -> Box<[u8; NAMES]> {
     names
 }
 
-impl<S: Slot> Default for Shards<S> {
+impl Default for KeySet {
     fn default() -> Self {
-        Shards { pieces: (0..PIECES).map(|_| HashTable::new()).collect(), names: names(), hasher: RandomState::default() }
+        KeySet { pieces: (0..PIECES).map(|_| HashTable::new()).collect(), names: names(), hasher: RandomState::default() }
     }
 }
 
-impl<S: Slot> Shards<S> {
-    /// How many keys.
-    pub fn len(&self) -> usize {
-        self.pieces.iter().map(HashTable::len).sum()
-    }
-
+impl KeySet {
     /// Bytes held, free slots included.
     pub fn size_bytes(&self) -> usize {
         NAMES + self.pieces.iter().map(HashTable::allocation_size).sum::<usize>()
     }
 
-    #[inline(always)]
-    fn place(&self, key: Words) -> (usize, u64) {
-        let hash = self.hasher.hash_one(key_of(key));
-        (self.names[(hash >> 40) as usize % NAMES] as usize, hash)
-    }
-
-    /// The slot of a key.
+    /// Takes a key over; whether it is new.
     #[inline]
-    pub fn find(&self, key: Words) -> Option<&S> {
-        let (piece, hash) = self.place(key);
-        self.pieces[piece].find(hash, |slot| slot.key() == key)
-    }
-
-    /// Keeps a slot unless its key is there; whether it is new.
-    #[inline]
-    pub fn insert(&mut self, slot: S) -> bool {
-        let key = slot.key();
-        let (piece, hash) = self.place(key);
+    pub fn insert(&mut self, key: u128) -> bool {
         let hasher = &self.hasher;
-        match self.pieces[piece].entry(hash, |slot| slot.key() == key, |slot| hasher.hash_one(key_of(slot.key()))) {
+        let hash = hasher.hash_one(key);
+        let (key, piece) = (words(key), self.names[(hash >> 40) as usize % NAMES] as usize);
+        match self.pieces[piece].entry(hash, |seen| *seen == key, |seen| hasher.hash_one(key_of(*seen))) {
             Entry::Occupied(_) => false,
             Entry::Vacant(free) => {
-                free.insert(slot);
+                free.insert(key);
                 true
             }
-        }
-    }
-
-    /// As [`Shards::insert`] for many keys, `slot` gives each; `known` is told those that were there, in any order.
-    ///
-    /// Piece by piece: a piece stays in the processor's own cache while it takes its keys, and grows at most once.
-    pub fn insert_all(&mut self, count: usize, slot: impl Fn(usize) -> S, mut known: impl FnMut(usize)) {
-        let mut places = Vec::with_capacity(count);
-        let mut ends = [0_u32; PIECES];
-        for at in 0..count {
-            let (piece, hash) = self.place(slot(at).key());
-            ends[piece] += 1;
-            places.push((hash, piece as u8));
-        }
-        let mut start = 0;
-        let mut next = ends.map(|count| {
-            start += count;
-            start - count
-        });
-        let mut order = vec![(0, 0); count];
-        for (at, (hash, piece)) in places.iter().enumerate() {
-            let to = &mut next[*piece as usize];
-            order[*to as usize] = (*hash, at as u32);
-            *to += 1;
-        }
-        let hasher = &self.hasher;
-        let mut order = order.as_slice();
-        for (piece, many) in self.pieces.iter_mut().zip(ends) {
-            let (mine, rest) = order.split_at(many as usize);
-            order = rest;
-            let rehash = |slot: &S| hasher.hash_one(key_of(slot.key()));
-            piece.reserve(mine.len(), rehash);
-            for (hash, at) in mine {
-                let slot = slot(*at as usize);
-                let key = slot.key();
-                match piece.entry(*hash, |slot| slot.key() == key, rehash) {
-                    Entry::Occupied(_) => known(*at as usize),
-                    Entry::Vacant(free) => {
-                        free.insert(slot);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Keeps the slots that `keep` wants, and no more memory than they need.
-    pub fn retain(&mut self, mut keep: impl FnMut(&mut S) -> bool) {
-        let hasher = &self.hasher;
-        for piece in &mut self.pieces {
-            piece.retain(&mut keep);
-            piece.shrink_to(0, |slot| hasher.hash_one(key_of(slot.key())));
         }
     }
 }
@@ -171,23 +76,6 @@ pub fn words(code: u128) -> Words {
 
 fn key_of(words: Words) -> u128 {
     words.iter().rev().fold(0, |code, word| code << 32 | u128::from(*word))
-}
-
-/// Keys seen, 16 bytes each: at most 32 MB per million.
-#[derive(Default)]
-pub struct KeySet(Shards<Words>);
-
-impl KeySet {
-    /// Takes a key over; whether it is new.
-    #[inline]
-    pub fn insert(&mut self, key: u128) -> bool {
-        self.0.insert(words(key))
-    }
-
-    /// Bytes held, free slots included.
-    pub fn size_bytes(&self) -> usize {
-        self.0.size_bytes()
-    }
 }
 
 #[cfg(test)]
