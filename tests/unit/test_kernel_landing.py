@@ -65,7 +65,7 @@ def lines(count: int, seed: int = 1) -> list[bytes]:
 
 def landed(source: Any, place: Path, **options: Any) -> tuple[dict[str, int], list[dict[str, Any]], list[dict[str, Any]]]:
     """Counts, letters and files."""
-    given = {"key": ["id"], "partition_field": "at", "durable": False} | options
+    given: dict[str, Any] = {"key": ["id"], "partition_field": "at", "durable": False} | options
     landing = kernel.Landing(source, PLAN, place, schema_json=SCHEMA, received_at_us=RECEIVED_US, **given)
     letters: list[dict[str, Any]] = []
     counts = {"records": 0, "good": 0, "duplicates": 0}
