@@ -92,7 +92,7 @@ def run(job: Job, laps: Laps, found: Found, place: Path) -> None:
         with laps("handover"):
             pa.record_batch(events)
         with laps("transform"):
-            rows = kernel.transform_batch(events)
+            rows: kernel.Rows | kernel.DistinctRows = kernel.transform_batch(events)
         found.count("valid", len(rows))
         found.table("transform", partial(table, rows))
         if names:
