@@ -78,6 +78,9 @@ def test_events_come_in_over_http_and_land_from_kafka_once(root: Path) -> None:
         status = served.call("GET", f"/status/{job['job_id']}").json
         assert (status["state"], status["landed"], status["dead"], status["pending"]) == ("completed", 50, 1, 0)
         assert served.call("GET", f"/status/{again[0]}").json["state"] == "completed"
+        health = served.call("GET", "/health/ready")
+        assert (health.status, health.json["state"]) == (200, "ok")
+        assert "disk" not in health.json["components"], "the log lies elsewhere"
         assert verify(contract, parts[0], parts[3], project.dead_letters).balanced
 
 
@@ -135,12 +138,12 @@ def test_a_topic_made_anew_stops_the_reader(connection: KafkaConnection, topic: 
     send(connection, topic, b"a", b"b")
     reader = KafkaReader(connection, topic)
     _, position = drain(reader)
-    admin = connection.admin()
+    admin = connection.admin().client
     admin.delete_topics([topic])[topic].result(20)
     deadline = time.monotonic() + 20
     while topic in admin.list_topics(timeout=5).topics and time.monotonic() < deadline:
         time.sleep(0.1)
-    connection.ensure_topic(admin, topic, partitions=1, config={})
+    connection.ensure_topic(connection.admin(), topic, partitions=1, config={})
     send(connection, topic, b"x", b"y", b"z")
     with pytest.raises(Corrupt) as stopped:
         drain(KafkaReader(connection, topic), position)
@@ -169,7 +172,7 @@ def test_a_lost_range_stops_the_reader(connection: KafkaConnection, topic: str) 
     reader = KafkaReader(connection, topic)
     batch = reader.read(after=Position.empty(), limit=3)
     assert batch is not None
-    admin = connection.admin()
+    admin = connection.admin().client
     admin.delete_records([TopicPartition(topic, 0, 7)])[TopicPartition(topic, 0)].result(20)
     position = Position.empty().after(batch.spans)
     with pytest.raises(OffsetExpired) as expired:
@@ -188,7 +191,7 @@ def test_new_partitions_are_picked_up(connection: KafkaConnection, topic: str) -
     reader = KafkaReader(connection, topic, group=f"g-{uuid4()}")
     values, position = drain(reader)
     assert values == [b"old"]
-    admin = connection.admin()
+    admin = connection.admin().client
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(20)
     send(connection, topic, b"new", partition=1)
     deadline = time.monotonic() + 40
@@ -283,5 +286,42 @@ def test_a_cluster_that_is_gone_is_waited_for(tmp_path: Path) -> None:
         assert writer.append([Record(b"c")], request=3, received_at=NOW).spans
         more, _ = drain(reader, position)
         assert [*values, *more] in ([b"a", b"c"], [b"a", b"b", b"c"]), "what was acknowledged is there, in order"
+        writer.close()
+        reader.close()
+
+
+def test_a_broker_that_was_killed_is_gone_on_with_by_the_same_clients(tmp_path: Path) -> None:
+    """Its leaders have another epoch now: what was opened before must not ask by the old one for ever."""
+    with Cluster(tmp_path / "cluster") as cluster:
+        connection = KafkaConnection(cluster.address, delivery_timeout=30)
+        topic = made(connection, partitions=2)
+        writer, reader = KafkaWriter(connection, topic), KafkaReader(connection, topic)
+
+        def keyed(number: int) -> None:
+            key = IdempotencyKey(f"k{number}", b"body", b"receipt")
+            writer.append([Record(f"v{number}".encode())], request=number, received_at=NOW, idempotency=key)
+
+        keyed(1)
+        values, position = drain(reader)
+        (node,) = cluster.nodes
+        node.kill()
+        node.start()
+        cluster.wait()
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                keyed(2)
+                break
+            except Unavailable:
+                assert time.monotonic() < deadline, "the writer never came back"
+        while b"v2" not in values:
+            assert time.monotonic() < deadline, "the reader never came back"
+            try:
+                more, position = drain(reader, position)
+                values += more
+            except Unavailable:
+                continue
+        assert values == [b"v1", b"v2"]
+        assert reader.lag(position) <= 2, "transaction markers"
         writer.close()
         reader.close()

@@ -39,15 +39,17 @@ async def health(request: Request) -> Response:
 
 
 def log_components(door: Door) -> dict[str, Component]:
-    """The logs and the disk below them."""
+    """The logs, and the disk below them where they lie on this machine."""
     components = {f"log.{name}": _log(gate) for name, gate in door.gates.items()}
-    components["disk"] = _disk(door)
+    if not door.project.logs_are_kafka:
+        components["disk"] = _disk(door)
     return components
 
 
 def _answer(components: dict[str, Component]) -> Response:
     logs = [part["state"] for name, part in components.items() if name.startswith("log.")]
-    stopped = components["disk"]["state"] == "down" or (logs and all(state == "down" for state in logs))
+    full = "disk" in components and components["disk"]["state"] == "down"
+    stopped = full or (logs and all(state == "down" for state in logs))
     state = "down" if stopped else "ok" if all(part["state"] in ("ok", "unknown") for part in components.values()) else "degraded"
     return answer({"state": state, "components": components}, 503 if stopped else 200, {"Retry-After": "5"} if stopped else None)
 

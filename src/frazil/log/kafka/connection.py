@@ -28,7 +28,6 @@ ANSWER_S = 10.0
 """How long a question to the cluster may take."""
 
 _ELECTION_S = 3.0
-_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _REFUSED = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -37,6 +36,24 @@ _REFUSED = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
 )
+
+
+class Admin:
+    """Asks about the cluster. After a failure with a new client: one that has seen a leader go asks with its epoch for ever."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._client: AdminClient | None = None
+
+    @property
+    def client(self) -> AdminClient:
+        if self._client is None:
+            self._client = AdminClient(self._settings)
+        return self._client
+
+    def renew(self) -> None:
+        """Ask with a new client from now on."""
+        self._client = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +75,10 @@ class KafkaConnection:
         named = {name.replace("_", "."): value for name, value in own.items()}
         return {"bootstrap.servers": self.brokers, "client.id": "frazil", "socket.keepalive.enable": True, **named} | dict(self.options)
 
-    def admin(self) -> AdminClient:
-        return AdminClient(self.client())
+    def admin(self) -> Admin:
+        return Admin(self.client())
 
-    def ensure_topic(self, admin: AdminClient, topic: str, *, partitions: int, replication: int = -1, config: Mapping[str, str]) -> None:
+    def ensure_topic(self, admin: Admin, topic: str, *, partitions: int, replication: int = -1, config: Mapping[str, str]) -> None:
         """Make a topic when it is absent; one that exists stays as it is.
 
         Raises:
@@ -70,18 +87,18 @@ class KafkaConnection:
         made = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
         with answering(f"topic {topic!r} cannot be made", topic=topic):
             try:
-                admin.create_topics([made], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+                admin.client.create_topics([made], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[topic].result(ANSWER_S)
                 self._described(admin, topic)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
-    def _described(self, admin: AdminClient, topic: str) -> Any:
+    def _described(self, admin: Admin, topic: str) -> Any:
         """The topic's description; None when the cluster does not know it, and still not after a while: brokers learn one by one."""
         until = time.monotonic() + _ELECTION_S
         while True:
             try:
-                return admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+                return admin.client.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
@@ -89,21 +106,21 @@ class KafkaConnection:
                     return None
             time.sleep(0.1)
 
-    def identity(self, admin: AdminClient, topic: str) -> tuple[str, tuple[int, ...]]:
+    def identity(self, admin: Admin, topic: str) -> tuple[str, tuple[int, ...]]:
         """The log's identity, `cluster id.topic id`, and the numbers of its partitions. A topic made anew has another.
 
         Raises:
             Corrupt: `log.recreated`: the topic is gone.
         """
-        with answering("the cluster does not say what it holds", topic=topic):
-            cluster = admin.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S).cluster_id
+        with answering("the cluster does not say what it holds", topic=topic), _renewing(admin):
+            cluster = admin.client.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S).cluster_id
             found = self._described(admin, topic)
         if found is None:
             raise Corrupt(f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back", topic=topic)
         return f"{cluster}.{found.topic_id}", tuple(sorted(one.id for one in found.partitions))
 
     def offsets(
-        self, admin: AdminClient, topic: str, partitions: tuple[int, ...], *, oldest: bool = False, committed: bool = True
+        self, admin: Admin, topic: str, partitions: tuple[int, ...], *, oldest: bool = False, committed: bool = True
     ) -> dict[int, int]:
         """First offset held, or the one after the last that a reader may see, per partition.
 
@@ -115,19 +132,20 @@ class KafkaConnection:
         until = time.monotonic() + _ELECTION_S
         with answering("the cluster does not say how far the log goes", topic=topic):
             while True:
-                answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
                 try:
-                    return {at.partition: answer.result(ANSWER_S).offset for at, answer in answers.items()}
-                except KafkaException as error:  # a new topic, or a leader that is just being elected
-                    if error.args[0].code() not in _ELECTING or time.monotonic() > until:
+                    with _renewing(admin):
+                        answers = admin.client.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
+                        return {at.partition: answer.result(ANSWER_S).offset for at, answer in answers.items()}
+                except KafkaException as error:  # a new topic, a leader that is just being elected, or a client that knows the last one
+                    if error.args[0].code() in _REFUSED or time.monotonic() > until:
                         raise
                 time.sleep(0.1)
 
-    def topic_config(self, admin: AdminClient, topic: str) -> dict[str, str]:
+    def topic_config(self, admin: Admin, topic: str) -> dict[str, str]:
         """The topic's configuration as the cluster holds it."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         with answering("the cluster does not say how the topic is set up", topic=topic):
-            found = admin.describe_configs([resource], request_timeout=ANSWER_S)[resource].result(ANSWER_S)
+            found = admin.client.describe_configs([resource], request_timeout=ANSWER_S)[resource].result(ANSWER_S)
         return {name: entry.value for name, entry in found.items()}
 
 
@@ -138,6 +156,15 @@ def frazil_error(error: KafkaError, message: str, **context: object) -> FrazilEr
             f"{message}: {error.str()}", code="log.refused", hint="check [kafka] in frazil.toml and the cluster's access rules", **context
         )
     return Unavailable(f"{message}: {error.str()}", code="log.unavailable", hint="is the cluster up and reachable?", **context)
+
+
+@contextmanager
+def _renewing(admin: Admin) -> Iterator[None]:
+    try:
+        yield
+    except (KafkaException, TimeoutError):
+        admin.renew()
+        raise
 
 
 @contextmanager
