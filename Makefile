@@ -72,6 +72,10 @@ test-slow: build .venv-airflow/.installed ## Python tests that are marked slow a
 demo: build ## The shop under fire: 100,000 events, two kills, a repair, balanced books
 	$(BIN)/python -m demo
 
+.PHONY: demo-kafka
+demo-kafka: build ## The shop on Kafka: a real broker and registry from pinned jars (needs Maven), a killed broker, foreign Avro
+	$(BIN)/python -m demo.kafka
+
 .PHONY: bench
 bench: build ## The kernel beside Python, polars, DuckDB, pyarrow and others (BENCH_EVENTS=50000 for a quick look)
 	BENCH_PROFILE=$(PROFILE) $(BIN)/python -m benchmarks
@@ -94,4 +98,4 @@ fuzz: ## Coverage-guided fuzzing of every parser, a minute each (SECONDS_EACH=60
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-* target .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* target .demo .demo-kafka .demo-kafka-servers .pytest_cache .mypy_cache .ruff_cache
