@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from frazil.bench.parity import Found
 from frazil.bench.pieces import REFERENCE_RECORDS, pieces
 
 pa.array([0])  # at its first array pyarrow imports pandas where there is one: an import, no part of the first call
-Raw = tuple[kernel.Rows, kernel.Rows]
 
 
 def raw_rows(body: bytes, received_us: int) -> pa.RecordBatch:
@@ -137,36 +135,25 @@ def judge_format(job: Job, format: str, laps: Laps, found: Found) -> None:
     found.table("valid", partial(table, rows))
 
 
-def _ahead(bodies: Iterator[bytes], judged: Any, threads: int) -> Iterator[Raw]:
-    """Judged pieces in order; with two threads one is judged while the one before it is written."""
-    if threads == 1:
-        yield from map(judged, bodies)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(judged, body) for body in itertools.islice(bodies, threads)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting.extend(pool.submit(judged, body) for body in itertools.islice(bodies, 1))
-
-
 def chain(job: Job, place: Path, threads: int, found: Found, *, peers_encoding: bool = False) -> None:
     """NDJSON → judged → deduplicated → partitioned zstd Parquet; dead letters kept with every violation."""
     contract = with_text_ids(job.contract) if peers_encoding else job.contract
-    plan, names, cache = kernel.Plan(contract.plan), key(contract), kernel.KeyCache()
-    received = job.received_us
-
-    def judged(body: bytes) -> Raw:
-        return kernel.process(plan, raw_rows(body, received))
-
-    letters: list[kernel.Rows] = []
-
-    def landing() -> Iterator[pa.RecordBatch]:
-        for number, (good, dead) in enumerate(_ahead(pieces(job.whole), judged, threads)):
-            letters.append(dead)
-            kept = cache.fresh(good, names, number) if names else good
-            yield columns_of(pa.record_batch(kept))
-
-    files = write(landing(), place, job.day, 3 if peers_encoding else 1)
+    plan = kernel.Plan(contract.plan)
+    good, _ = kernel.process(plan, pa.RecordBatch.from_pylist([], schema=RAW))
+    landing = kernel.Landing(
+        job.whole,
+        plan,
+        place,
+        schema_json=schema_json(columns_of(pa.record_batch(good)).schema),
+        received_at_us=job.received_us,
+        key=key(contract),
+        partition_field=job.day,
+        threads=threads,
+        compression_level=3 if peers_encoding else 1,
+        durable=False,
+    )
+    letters = [batch.letters for batch in landing]
+    files = landing.finish()
     found.count("good", sum(file["record_count"] for file in files))
     found.count("bad", sum(map(len, letters)))
 
