@@ -46,6 +46,7 @@ def frazil(*words: str, cwd: Path, stdin: bytes = b"", **env: str) -> Done:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
     out, err = io.StringIO(), io.StringIO()
+    structlog.reset_defaults()  # whatever another test left
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))

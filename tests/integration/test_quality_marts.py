@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import structlog
 
 from frazil.cli.app import run as frazil
 from frazil.errors import EXIT_FAILED, EXIT_NO, EXIT_YES
@@ -50,6 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Shop:
 
 def told(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """Exit code and standard output of a command line."""
+    structlog.reset_defaults()  # whatever another test left
     capfd.readouterr()
     code = frazil(list(words))
     return code, capfd.readouterr().out

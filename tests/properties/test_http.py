@@ -103,7 +103,7 @@ def test_no_bytes_are_a_server_error(served: Served, body: bytes, media: str) ->
 @given(st.text("abcdefghijklmnopqrstuvwxyz/+.-0123456789", min_size=1, max_size=30), st.text("abcdefghijz,", min_size=1, max_size=20))
 @settings(max_examples=30)
 def test_no_header_is_a_server_error(served: Served, media: str, encoding: str) -> None:
-    assert served.call("POST", "/ingest", b"{}", content_type=media).status in (202, 415)
+    assert served.call("POST", "/ingest", b"{}", content_type=media).status in (202, 400, 415)
     assert served.call("POST", "/ingest", b"{}", content_encoding=encoding).status == 415
 
 
@@ -129,7 +129,7 @@ def test_an_error_says_which_field_which_rule_and_which_value(served: Served, va
             ("/ingest", b"{", {"content_type": "application/json"}, "body.invalid_json"),
             ("/ingest", b"", {}, "body.empty"),
             ("/ingest?contract=none", b"{}", {}, "contract.unknown"),
-            ("/ingest", b"{}", {"content_type": "text/csv"}, "format.unknown"),
+            ("/ingest", b"{}", {"content_type": "text/html"}, "format.unknown"),
             ("/ingest", b"{}", {"content_encoding": "br"}, "encoding.unknown"),
             ("/ingest?on_invalid=reject", b"{}", {}, "records.rejected"),
             ("/nope", b"{}", {}, "http.not_found"),
