@@ -161,7 +161,7 @@ def _marts(project: Project, event_id: str) -> list[dict[str, Any]]:
             continue
         for column in sorted(keys & {one.name for one in table.schema().fields}):
             sql = view(table.schema(), [path_of(task.file.file_path) for task in files.planned(table)])
-            rows = _asked(f"SELECT * FROM ({sql}) WHERE lower({quoted(column)}::VARCHAR) = lower({literal(event_id)})")
+            rows = _asked(f"SELECT * FROM ({sql}) WHERE lower({quoted(column)}::VARCHAR) = lower({literal(event_id)}) ORDER BY ALL")
             snapshot = table.metadata.current_snapshot_id
             found += [{"table": name, "snapshot_id": str(snapshot), "row": {key: _plain(one) for key, one in row.items()}} for row in rows]
     return found
@@ -176,7 +176,7 @@ def _checks(project: Project, tables: Collection[str]) -> list[dict[str, Any]]:
     chosen = ", ".join(literal(name) for name in sorted(tables))
     last = f'SELECT * FROM ({sql}) WHERE "table" IN ({chosen}) QUALIFY started_at = max(started_at) OVER (PARTITION BY "table")'
     grouped = f"""SELECT "table", any_value(run_id) AS run_id, any_value(started_at) AS started_at, count(*) AS checks,
-        count(*) FILTER (passed) AS passed, list(message) FILTER (NOT passed) AS failed FROM ({last}) GROUP BY 1 ORDER BY 1"""
+        count(*) FILTER (passed) AS passed, list(message ORDER BY message) FILTER (NOT passed) AS failed FROM ({last}) GROUP BY 1 ORDER BY 1"""
     return [{key: _plain(one) for key, one in row.items()} for row in _asked(grouped)]
 
 

@@ -279,7 +279,8 @@ def test_what_follows_a_body_is_no_part_of_it(served: Served) -> None:
     answer = served.raw(request_of(str(len(record)), record + b'{"id": 2}'), half_close=True)
     assert answer.startswith(b"HTTP/1.1 ")
     assert b'"http.malformed"' in answer
-    assert served.log_end() <= end + 1
+    assert served.send([order()]).status == 202  # behind it: whether the body before the rubbish was stored is decided now
+    assert served.log_end() in (end + 1, end + 2)
 
 
 @pytest.mark.parametrize("request_bytes", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST /api/v1/ingest HTTP/1.1\r\nA B\r\n\r\n"])

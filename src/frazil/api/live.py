@@ -147,17 +147,17 @@ class Live:
             reader = await asyncio.to_thread(self._project.log_reader, contract)
             start = cursor(socket.query_params.get("after"), reader.log_id)
         except ContractError as error:
-            await _refuse(socket, UNKNOWN, error)
+            await refuse(socket, UNKNOWN, error)
             return
         except ConfigError as error:
-            await _refuse(socket, BAD_REQUEST, error)
+            await refuse(socket, BAD_REQUEST, error)
             return
         watcher = Watcher(condition, asyncio.get_running_loop())
         feed = await self._attached(contract, watcher)
         now = await asyncio.to_thread(at_end, reader)
         await socket.accept()  # only now: what is sent to us from here on is seen
         sending = asyncio.create_task(self._send(socket, watcher, contract, reader, start, now))
-        leaving = asyncio.create_task(_gone(socket))
+        leaving = asyncio.create_task(gone(socket))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -249,14 +249,14 @@ async def _frames(socket: WebSocket, events: Iterable[Event], position: Position
     return Position({log_id: {name: (str(last), None) for name, last in reached.items()}})
 
 
-async def _gone(socket: WebSocket) -> None:
+async def gone(socket: WebSocket) -> None:
     """Until the client leaves; what it says is ignored."""
     with contextlib.suppress(WebSocketDisconnect):
         while True:
             await socket.receive_text()
 
 
-async def _refuse(socket: WebSocket, code: int, error: FrazilError) -> None:
+async def refuse(socket: WebSocket, code: int, error: FrazilError) -> None:
     """Accept, so that a browser sees the code, and close."""
     await socket.accept()
     await socket.send_json({"error": error.as_dict()})

@@ -7,22 +7,19 @@ is slow sees fewer revisions, never wrong ones. One that takes nothing at all is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import data_processor_rs as kernel
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from frazil import telemetry
+from frazil.api.live import BAD_REQUEST, STOPPED, TOO_SLOW, UNKNOWN, gone, refuse
 from frazil.errors import ConfigError, FrazilError
 from frazil.sink.window_frames import STATES, frame
 
 if TYPE_CHECKING:
     from frazil.contract.windows import WindowSpec
     from frazil.project import Project
-
-TOO_SLOW, UNKNOWN, BAD_REQUEST, STOPPED = 4008, 4004, 4000, 4001
-"""Close codes, as of `/live/{topic}`."""
 
 _LOOK_S = 0.004
 _PATIENCE_S = 10.0
@@ -42,12 +39,12 @@ class LiveWindows:
         try:
             spec = await asyncio.to_thread(self._project.window, socket.path_params["name"])
         except FrazilError as error:
-            await _refuse(socket, UNKNOWN, error)
+            await refuse(socket, UNKNOWN, error)
             return
         try:
             after = _number(socket.query_params.get("after"))
         except ConfigError as error:
-            await _refuse(socket, BAD_REQUEST, error)
+            await refuse(socket, BAD_REQUEST, error)
             return
         only_final = socket.query_params.get("final") in ("1", "true")
         reader = await asyncio.to_thread(self._reader, spec)
@@ -55,7 +52,7 @@ class LiveWindows:
             after = 0 if reader is None else reader.last()
         await socket.accept()  # only now: what changes from here on is seen
         sending = asyncio.create_task(self._send(socket, spec, reader, after, only_final=only_final))
-        leaving = asyncio.create_task(_gone(socket))
+        leaving = asyncio.create_task(gone(socket))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -111,16 +108,3 @@ def _number(text: str | None) -> int | None:
             f"{text!r} is no cursor", hint="hand back the `cursor` of the last result; 0 is the beginning", code="live.cursor"
         )
     return int(text)
-
-
-async def _gone(socket: WebSocket) -> None:
-    with contextlib.suppress(WebSocketDisconnect):
-        while True:
-            await socket.receive_text()
-
-
-async def _refuse(socket: WebSocket, code: int, error: FrazilError) -> None:
-    """Accept, so that a browser sees the code, and close."""
-    await socket.accept()
-    await socket.send_json({"error": error.as_dict()})
-    await socket.close(code, f"{error.code}: {error.message}"[:120])

@@ -12,7 +12,7 @@ import typer
 
 from frazil.cli import session
 from frazil.cli.output import DryRun, Json, data, emit, progress, say, table
-from frazil.errors import EXIT_NO, ContractError
+from frazil.errors import EXIT_NO
 
 if TYPE_CHECKING:
     from frazil.contract import Contract, Field
@@ -61,16 +61,13 @@ def _check_registry(project: Project) -> None:
     if project.registry is None:
         return
     from frazil.contract.avro import avro_text
+    from frazil.registry import refused_change
 
     for contract in project.contracts.values():
-        refusal = project.registry.incompatible(project.subject(contract), avro_text(contract))
+        subject = project.subject(contract)
+        refusal = project.registry.incompatible(subject, avro_text(contract))
         if refusal is not None:
-            raise ContractError(
-                refusal,
-                code="registry.incompatible",
-                hint="`frazil contracts plan` shows what changed; make a new field optional, or loosen the contract's compatibility",
-                contract=contract.name,
-            )
+            raise refused_change(subject, refusal)
 
 
 def listed(json: Json = False) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from frazil.errors import ContractError
+
 SchemaId = int | str
 """A number that the registry gave, or a GUID as text."""
 
@@ -29,3 +31,13 @@ class SchemaRegistry(Protocol):
             ContractError: `registry.incompatible`.
         """
         ...
+
+
+def refused_change(subject: str, refusal: str) -> ContractError:
+    """What a change is refused with that the registry would not take as the subject's next version."""
+    return ContractError(
+        refusal,
+        code="registry.incompatible",
+        hint="`frazil contracts plan` shows what changed; make the new field optional, or loosen the contract's compatibility",
+        subject=subject,
+    )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from frazil.errors import ConfigError, ContractError, FrazilError, Unavailable
-from frazil.registry import SchemaId
+from frazil.registry import SchemaId, refused_change
 
 try:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
@@ -80,13 +80,13 @@ class ConfluentRegistry:
             pass
         refusal = self.incompatible(subject, schema)
         if refusal is not None:
-            raise _incompatible(subject, refusal)
+            raise refused_change(subject, refusal)
         try:
             with self._answering(subject=subject):
                 self._client.set_compatibility(subject, compatibility.upper())
                 return int(self._client.register_schema(subject, asked))
         except _Incompatible as refused:  # another announced one meanwhile
-            raise _incompatible(subject, str(refused)) from refused
+            raise refused_change(subject, str(refused)) from refused
 
     @contextmanager
     def _answering(self, **context: str) -> Iterator[None]:
@@ -135,12 +135,3 @@ class _Absent(Exception):
 
 class _Incompatible(Exception):
     """The registry does not take the schema as the next version."""
-
-
-def _incompatible(subject: str, refusal: str) -> ContractError:
-    return ContractError(
-        refusal,
-        code="registry.incompatible",
-        hint="`frazil contracts plan` shows what changed; make the new field optional, or loosen the contract's compatibility",
-        subject=subject,
-    )

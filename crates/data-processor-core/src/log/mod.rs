@@ -6,6 +6,7 @@
 
 mod codec;
 mod completion;
+mod decode;
 mod directory;
 mod fault;
 mod raw;
@@ -17,7 +18,8 @@ mod tests;
 mod trickle;
 mod writer;
 
-pub use codec::{Encoded, Encoder, RecordRef, records_of};
+pub use codec::{Encoded, Encoder, RecordRef};
+pub use decode::records_of;
 pub use reader::{Reader, SegmentFacts};
 pub use writer::{Appended, Idempotency, Options, Writer};
 

@@ -8,7 +8,8 @@ use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 
-use super::codec::{RecordRef, RunRef};
+use super::codec::RecordRef;
+use super::decode::RunRef;
 use crate::batch::raw_schema;
 
 /// Binary column under construction. The reader stops long before 2 GiB.

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use arrow_array::RecordBatch;
 use rusqlite::Row;
 
-use super::codec;
 use super::directory::{Directory, closed};
 use super::fault::{self, Doing};
 use super::raw::RawRows;
 use super::segment::{self, Opening, Segment, wal_of};
+use super::{codec, decode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A listing may be old by the time it is used; it is not old a hundred times in a row.
@@ -304,7 +304,7 @@ impl Place {
 fn take_row(place: &Place, body: &[u8], rows: &mut RawRows, want: &mut Want) -> Option<()> {
     let mut offset = place.first;
     let mut last = None;
-    for run in codec::runs(body) {
+    for run in decode::runs(body) {
         let run = run?;
         for record in run.records() {
             let record = record?;
