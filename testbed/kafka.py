@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,9 @@ def free_ports(count: int) -> list[int]:
                 continue
         found.add(port)
     return list(found)
+
+
+Lines = dict[str, object]
 
 
 @dataclass
@@ -84,17 +87,22 @@ class Cluster:
 
     Replication factor is the smaller of 3 and `nodes`, min.insync.replicas one less (at least 1).
 
+    Args:
+        amend: Given each node and the lines of its `server.properties`, changes them before they are written.
+
     Raises:
         jars.Absent: No JDK, no Maven, or no jars.
     """
 
-    def __init__(self, directory: Path, *, nodes: int = 1) -> None:
+    def __init__(self, directory: Path, *, nodes: int = 1, amend: Callable[[Node, Lines], None] = lambda node, lines: None) -> None:
         ports = free_ports(2 * nodes)
         voters = ",".join(f"{number + 1}@127.0.0.1:{ports[nodes + number]}" for number in range(nodes))
         self.nodes = [Node(number + 1, directory / f"node{number + 1}", ports[number]) for number in range(nodes)]
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         for node in self.nodes:
-            _configure(node, voters, ports[nodes + node.number - 1], nodes)
+            lines = _lines(node, voters, ports[nodes + node.number - 1], nodes)
+            amend(node, lines)
+            (node.directory / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
         formats = [_format(node, cluster_id) for node in self.nodes]
         for node, formatted in zip(self.nodes, formats, strict=True):
             if formatted.wait(60) != 0:
@@ -149,10 +157,10 @@ def _jvm(directory: Path) -> Sequence[str]:
     return [str(jars.java()), *memory, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{library}/*"]
 
 
-def _configure(node: Node, voters: str, controller_port: int, nodes: int) -> None:
+def _lines(node: Node, voters: str, controller_port: int, nodes: int) -> Lines:
     node.directory.mkdir(parents=True)
     replicas, in_sync = min(3, nodes), min(2, nodes)
-    lines = {
+    lines: Lines = {
         "process.roles": "broker,controller",
         "node.id": node.number,
         "controller.quorum.voters": voters,
@@ -177,7 +185,7 @@ def _configure(node: Node, voters: str, controller_port: int, nodes: int) -> Non
         lines[f"{prefix}.num.partitions"] = 3
     for prefix in ("transaction.state.log", "share.coordinator.state.topic"):
         lines[f"{prefix}.min.isr"] = in_sync
-    (node.directory / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+    return lines
 
 
 def _format(node: Node, cluster_id: str) -> subprocess.Popen[bytes]:

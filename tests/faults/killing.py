@@ -50,6 +50,11 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
         assert self.wait() == -signal.SIGKILL
 
+    def stop(self) -> None:
+        """SIGTERM: it lands what waits and ends."""
+        os.kill(self.pid, signal.SIGTERM)
+        assert self.wait() == 0
+
 
 @dataclass
 class Zygote:
