@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from frazil.batch import Position
+from frazil.flow import pump
+from frazil.log import Record
 from frazil.project import Project
 
 SECONDS = 90.0
@@ -89,6 +92,18 @@ def make_project(root: Path, *, toml: str = TOML, contracts: Mapping[str, str] |
 def order(**fields: object) -> dict[str, object]:
     """A valid order; `fields` override."""
     return {"id": str(uuid4()), "at": "2026-11-20T12:34:56Z", "value": 1.5, **fields}
+
+
+def land_orders(project: Project, *values: int) -> None:
+    """Append orders with these keys to the log of a made project, and land them."""
+    contract = project.contract("orders")
+    writer = project.log_writer(contract)
+    given = [{"id": f"0189d5a0-0000-7000-8000-{value:012d}", "at": "2026-11-20T12:00:00Z"} for value in values]
+    writer.append([Record(json.dumps(one).encode()) for one in given], request=1, received_at=datetime(2026, 11, 20, 12, 30, tzinfo=UTC))
+    writer.close()
+    reader = project.log_reader(contract)
+    assert pump(reader, project.processor(contract), project.keys(contract), project.sink(contract)) is not None
+    reader.close()
 
 
 def lines(records: Iterable[object]) -> bytes:

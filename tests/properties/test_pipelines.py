@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -31,7 +30,7 @@ from frazil.project import Project
 from frazil.settings import Settings
 from frazil.table.lease import Lease
 from tests.integration.running import FRAZIL, frazil
-from tests.serving import make_project
+from tests.serving import land_orders, make_project
 
 STEPS = [step.name for step in PIPELINES["pipeline"].steps]
 NOON = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -60,22 +59,6 @@ def raising(*errors: Exception | None) -> Callable[[Context], dict[str, int]]:
         return {"left": len(left)}
 
     return act
-
-
-def landed(project: Project, *values: int) -> None:
-    """Append orders and land them."""
-    contract = project.contract("orders")
-    writer = project.log_writer(contract)
-    records = [
-        Record(json.dumps({"id": f"0189d5a0-0000-7000-8000-{value:012d}", "at": "2026-11-20T12:00:00Z"}).encode()) for value in values
-    ]
-    writer.append(records, request=1, received_at=NOON)
-    writer.close()
-    from frazil.flow import pump
-
-    reader = project.log_reader(contract)
-    assert pump(reader, project.processor(contract), project.keys(contract), project.sink(contract)) is not None
-    reader.close()
 
 
 @pytest.fixture
@@ -232,7 +215,7 @@ def test_run_and_runs_as_commands(settings: Settings) -> None:
     assert unknown.code == 3
     assert "known pipelines: pipeline, transform, quality, maintain" in unknown.err
     assert "its steps: ingest, process" in frazil("run", "pipeline", "--step", "nope", cwd=root).err
-    landed(Project(settings), 1, 2)
+    land_orders(Project(settings), 1, 2)
     done = frazil("run", "pipeline", "--json", cwd=root)
     assert done.code == 0, done.err
     states = {step["name"]: (step["state"], step["message"]) for step in done.json["steps"]}

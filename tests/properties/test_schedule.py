@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from frazil import settings as configuration
 from frazil.errors import ConfigError
-from frazil.log import Record
 from frazil.pipeline import find
 from frazil.pipeline.execution import lease_name, leases, store_of
 from frazil.pipeline.heads import heads, news
@@ -25,25 +23,9 @@ from frazil.project import Project
 from frazil.settings import PipelineSettings, Settings
 from frazil.table import maintenance
 from frazil.table.lease import Lease
-from tests.serving import TOML, make_project
+from tests.serving import TOML, land_orders, make_project
 
 NOON = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-
-
-def landed(project: Project, *values: int) -> None:
-    """Append orders and land them."""
-    contract = project.contract("orders")
-    writer = project.log_writer(contract)
-    records = [
-        Record(json.dumps({"id": f"0189d5a0-0000-7000-8000-{value:012d}", "at": "2026-11-20T12:00:00Z"}).encode()) for value in values
-    ]
-    writer.append(records, request=1, received_at=NOON)
-    writer.close()
-    from frazil.flow import pump
-
-    reader = project.log_reader(contract)
-    assert pump(reader, project.processor(contract), project.keys(contract), project.sink(contract)) is not None
-    reader.close()
 
 
 @pytest.fixture
@@ -55,12 +37,12 @@ def settings(tmp_path: Path) -> Settings:
 def test_rows_are_news_once_and_maintenance_never_is(settings: Settings) -> None:
     project = Project(settings)
     assert news(project.lake, {}) is None
-    landed(project, 1)
+    land_orders(project, 1)
     first = news(project.lake, {})
     assert first is not None
     assert news(project.lake, first) is None
-    landed(project, 2)
-    landed(project, 3)
+    land_orders(project, 2)
+    land_orders(project, 3)
     burst = news(project.lake, first)
     assert burst == heads(project.lake)
     assert news(project.lake, burst) is None
@@ -69,7 +51,7 @@ def test_rows_are_news_once_and_maintenance_never_is(settings: Settings) -> None
     after = project.lake.raw(project.contract("orders")).metadata.current_snapshot_id
     assert after != before, "nothing was compacted: the test says nothing"
     assert news(project.lake, burst) is None
-    landed(project, 4)
+    land_orders(project, 4)
     assert news(project.lake, burst) is not None
     assert news(project.lake, {"raw_orders": Pin("another table", 1_000, "1")}) is not None
 
