@@ -23,7 +23,7 @@ from tests.shop import Dbt, Shop, event, product, user
 
 EXAMPLES = max(1, int(os.environ.get("EXAMPLES", "60")) // 20)
 UNKNOWN = "0" * 32
-MARTS = ("dim_users", "dim_products", "fact_events", "int_event_aggregates", "present_users")
+MARTS = ("dim_users", "dim_products", "fact_events", "int_event_aggregates", "int_user_days", "present_users")
 SERVING = ("serving_revenue_per_day", "serving_event_counts", "serving_active_users", "serving_top_products")
 MINUTES = st.sampled_from([-3000.0, -1441.0, 0.0, 1.0, 2.0, 3.0, 1440.0])  # several days; the same instant often
 

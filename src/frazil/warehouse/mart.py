@@ -59,8 +59,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of it: rows written by the query, files added and taken out."""
+    """What became of it: the new version, rows written by the query, files added and taken out."""
 
+    table: Table
     rows: int
     added: int = 0
     removed: int = 0
@@ -105,8 +106,8 @@ class Writer:
         head = table.metadata.current_snapshot()
         removed = tuple(files.entries(table, head)) if head is not None else ()
         built = replace(plan.now, generation=fresh_id(), invocation=self.invocation)
-        swap(self.lake, table, Change("transform", _marked(built), added, removed, rebuild=False, reshape=reshape))
-        return Stored(rows, len(added), len(removed))
+        landed = swap(self.lake, table, Change("transform", _marked(built), added, removed, rebuild=False, reshape=reshape))
+        return Stored(landed.table, rows, len(added), len(removed))
 
     def _continued(self, model: Model, plan: Plan) -> Stored:
         """Only what changed."""
@@ -131,8 +132,8 @@ class Writer:
         with answering("the mart cannot be written", table=model.name):
             added = self._written(table, table.metadata, query, quickly=True)[1] if rows or removed else ()
         built = replace(plan.now, generation=before.generation, invocation=self.invocation)
-        swap(self.lake, table, Change("transform", _marked(built, before), added, removed, rebuild=False))
-        return Stored(rows, len(added), len(removed))
+        landed = swap(self.lake, table, Change("transform", _marked(built, before), added, removed, rebuild=False))
+        return Stored(landed.table, rows, len(added), len(removed))
 
     def _holding_gone(self, table: Table, model: Model) -> tuple[DataFile, ...]:
         """Live files with a row that gives way."""

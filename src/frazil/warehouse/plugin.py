@@ -62,9 +62,11 @@ class Plugin(BasePlugin):
         if self._lake is None:
             self._lake = Lake.open(self._settings)
             self._open(self._lake)
+        conn.execute("BEGIN")  # every commit of the scratch file is a flush to disk: one for all views
         conn.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._lake.namespace)}")
         for name, table in self._tables.items():
-            self._show(name, table)
+            conn.execute(self._shown(name, table))
+        conn.execute("COMMIT")
 
     def _open(self, lake: Lake) -> None:
         self._contracts = {lake.raw_name(contract): contract for contract in load_directory(self._settings.contracts_dir).values()}
@@ -78,15 +80,9 @@ class Plugin(BasePlugin):
             for raw, reach in (pair for below in built.inputs.values() for pair in below.items()):
                 self._read[raw] = max(reach.commit, self._read.get(raw, 0))
 
-    def _show(self, name: str, table: Table) -> None:
-        """A view over a version's files. Columns that a contract added since are there, as null."""
-        assert self._connection is not None
-        schema = f"{quoted(table.name()[0])}.{quoted(name)}"
-        cursor = self._connection.cursor()
-        try:
-            cursor.execute(f"CREATE OR REPLACE VIEW {schema} AS {self._rows(name, table)}")
-        finally:
-            cursor.close()
+    def _shown(self, name: str, table: Table) -> str:
+        """The statement that makes a view over a version's files. Columns that a contract added since are there, as null."""
+        return f"CREATE OR REPLACE VIEW {quoted(table.name()[0])}.{quoted(name)} AS {self._rows(name, table)}"
 
     def _rows(self, name: str, table: Table) -> str:
         """The SELECT of a table. A raw one's files that marts have read stand apart: what asks for later commits does not open them."""
@@ -167,8 +163,9 @@ class Plugin(BasePlugin):
             new_rows=request.get("new_rows"),
         )
         done = Writer(self._lake, self._connection, str(request.get("invocation") or "")).store(model, self._plans.pop(name))
-        self._tables[name] = self._lake.catalog.load_table((self._lake.namespace, name))
-        self._show(name, self._tables[name])
+        self._tables[name] = done.table
+        with self._connection.cursor() as cursor:
+            cursor.execute(self._shown(name, done.table))
         return {"rows": done.rows, "added": done.added, "removed": done.removed}
 
 
