@@ -11,11 +11,12 @@ use parquet::file::properties::WriterProperties;
 use super::avro_files::{Codec, Dice, SCHEMA, container, encode};
 
 /// Names of the targets.
-pub const TARGETS: [&str; 9] = [
+pub const TARGETS: [&str; 10] = [
     "json_roads",
     "ndjson_body",
     "json_body",
     "csv_body",
+    "csv_roads",
     "avro_file",
     "avro_value",
     "parquet_file",
@@ -36,6 +37,14 @@ const CSV: &str = concat!(
     "too,few\n",
 );
 
+/// Rows that mostly fit.
+const CELLS: &str = concat!(
+    "id,name,at,count,size,price,ok,day,context.ip\n",
+    "01934b6e-7c0a-7def-8123-456789abcdef,Ann,2026-11-18T12:34:56.789Z,7,0.25,12.5,true,2026-11-18,10.0.0.1\n",
+    "01934B6E-7C0A-7DEF-8123-456789ABCDEF,\"B, o\",1794900000000,-5,0.1234567890123456,-1.00,False,,\n",
+    "01934b6e-7c0a-7def-8123-456789abcdef,\u{e9},2026-11-18T12:34:56,1001,0.3,1e2,,2026-02-29,300.1.1.1\n",
+);
+
 /// Seeds of a target; none for a name that is no target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let lines = || RECORDS.join("\n").into_bytes();
@@ -44,6 +53,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "ndjson_body" => vec![lines(), RECORDS.join("\r\n\n").into_bytes()],
         "json_body" => vec![format!("[{}]", RECORDS.join(" , ")).into_bytes(), RECORDS[1].into()],
         "csv_body" => vec![CSV.into(), CSV.replace('\n', "\r\n").into()],
+        "csv_roads" => {
+            let rows = CELLS.split_once('\n').unwrap().1;
+            let texts = [("\0", CELLS), ("\x01", &CELLS.replace(',', ";")), ("\x02", CELLS), ("\x03", rows), ("\0", CSV)];
+            texts.map(|(dialect, text)| [dialect, text].concat().into_bytes()).to_vec()
+        }
         "avro_file" => avro(),
         "avro_value" => vec![value()],
         "parquet_file" => [Compression::UNCOMPRESSED, Compression::SNAPPY].map(parquet).to_vec(),

@@ -46,6 +46,7 @@ fn json_parsers_hold_their_laws_on_altered_seeds() {
 #[test]
 fn the_csv_parser_holds_its_laws_on_altered_seeds() {
     smoke("csv_body", targets::csv_body, 2000);
+    smoke("csv_roads", targets::csv_roads, 600);
 }
 
 #[test]

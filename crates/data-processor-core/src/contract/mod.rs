@@ -108,8 +108,9 @@ impl Plan {
         if let Some(typed) = self.typed.get() {
             return Ok(Arc::clone(typed));
         }
-        let typed = Arc::new(compile::compile_types(&self.text)?);
-        Ok(Arc::clone(self.typed.get_or_init(|| typed)))
+        let mut typed = compile::compile_types(&self.text)?;
+        typed.fast &= self.fast;
+        Ok(Arc::clone(self.typed.get_or_init(|| Arc::new(typed))))
     }
 
     /// The record itself.

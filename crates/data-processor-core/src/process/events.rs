@@ -114,6 +114,7 @@ fn parse_file(plan: Arc<Plan>, file: Bytes, format: Format, received_us: i64) ->
         format,
         dialect: Dialect::default(),
         lines: None,
+        starts: Vec::new(),
         long: Vec::new(), // their doubles are spelled with the fewest digits
         count,
         records: OnceLock::new(),
@@ -126,7 +127,7 @@ fn parse_rows(plan: Arc<Plan>, body: Bytes, dialect: &Dialect, received_us: i64)
     let typed = plan.typed()?;
     guarded(|| {
         let mut judge = Judge::new(&typed, body.len() / SMALL_ROW + 1);
-        let Judged { lines, records, long, violations } = csv::judged(&typed, &body, dialect, &mut judge, received_us)?;
+        let Judged { lines, starts, records, long, violations } = csv::judged(&typed, &body, dialect, &mut judge, received_us)?;
         if lines.is_empty() {
             return Err(Error::new(ErrorKind::Body, "body.empty", "the body holds no record").hint("send at least one event"));
         }
@@ -139,6 +140,7 @@ fn parse_rows(plan: Arc<Plan>, body: Bytes, dialect: &Dialect, received_us: i64)
             dialect: dialect.clone(),
             count: lines.len(),
             lines: Some(lines),
+            starts,
             long,
             records: OnceLock::new(),
         };
@@ -209,8 +211,7 @@ impl Events {
             if doubtful.is_empty() {
                 return Ok(Vec::new());
             }
-            let given = self.given.records()?;
-            let ranges: Vec<_> = doubtful.iter().map(|record| given.ranges[*record as usize]).collect();
+            let (given, ranges) = self.given.some_records(&doubtful)?;
             let mut judge = Judge::new(plan, ranges.len());
             let mut violations = Vec::new();
             given.judge(&mut judge, &ranges, self.received_us, |at, verdict| {

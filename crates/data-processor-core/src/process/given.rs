@@ -13,6 +13,9 @@ use super::{avro, csv, in_blocks, parquet_input};
 use crate::contract::Plan;
 use crate::error::Result;
 
+/// Records as JSON, and start and end of some of them.
+pub type Placed = (Arc<Records>, Vec<(u32, u32)>);
+
 /// Records as JSON: what was given, whatever plan types it.
 pub struct Records {
     /// All of them.
@@ -66,6 +69,8 @@ pub struct File {
     pub dialect: Dialect,
     /// 1-based line of each record of CSV.
     pub lines: Option<Vec<u32>>,
+    /// First byte of each record of CSV.
+    pub starts: Vec<usize>,
     /// Records whose doubles may have more than fifteen digits and not the fewest that name them, in order.
     pub long: Vec<u32>,
     /// Records in it.
@@ -109,6 +114,23 @@ impl Given {
             Given::File(file) => file.spelled(),
         }
     }
+
+    /// Some records as JSON, their numbers rising, and where each of them stands: of a file only these are spelled.
+    ///
+    /// Errors: `body.too_large` from 4 GiB of it.
+    pub fn some_records(&self, wanted: &[u32]) -> Result<Placed> {
+        if let Given::File(file) = self
+            && file.records.get().is_none()
+            && wanted.len() < file.count
+        {
+            let records = Arc::new(file.records_of(file.spelled_only(wanted)?));
+            let ranges = records.ranges.clone();
+            return Ok((records, ranges));
+        }
+        let records = self.records()?;
+        let ranges = wanted.iter().map(|record| records.ranges[*record as usize]).collect();
+        Ok((records, ranges))
+    }
 }
 
 impl File {
@@ -122,8 +144,31 @@ impl File {
             Format::Avro => avro::canonical(&self.plan, &self.bytes, |text| made.row(text))?,
             _ => parquet_input::canonical(&self.plan, self.bytes.clone(), |text| made.row(text))?,
         }
-        let Canonical { text, ranges, lines, .. } = made;
-        let records = Arc::new(Records { body: Bytes::from(text), ranges, lines: Some(lines), format: self.format });
+        let records = Arc::new(self.records_of(made));
         Ok(Arc::clone(self.records.get_or_init(|| records)))
+    }
+
+    fn spelled_only(&self, wanted: &[u32]) -> Result<Canonical> {
+        let mut made = Canonical::new(0, usize::MAX);
+        let (mut rest, mut index) = (wanted.iter().copied().peekable(), 0);
+        let keep = |text: &[u8]| {
+            let is_wanted = rest.next_if_eq(&index).is_some();
+            index += 1;
+            if is_wanted { made.row(text) } else { Ok(()) }
+        };
+        match self.format {
+            Format::Csv => {
+                let starts = wanted.iter().map(|record| self.starts[*record as usize]);
+                return csv::canonical_rows(&self.plan, &self.bytes, &self.dialect, starts);
+            }
+            Format::Avro => avro::canonical(&self.plan, &self.bytes, keep)?,
+            _ => parquet_input::canonical(&self.plan, self.bytes.clone(), keep)?,
+        }
+        Ok(made)
+    }
+
+    fn records_of(&self, made: Canonical) -> Records {
+        let Canonical { text, ranges, lines, .. } = made;
+        Records { body: Bytes::from(text), ranges, lines: Some(lines), format: self.format }
     }
 }

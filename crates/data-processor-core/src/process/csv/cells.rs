@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::dialect::Dialect;
-use super::scan::cell_end;
+use super::scan::{BLOCK, ends};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A cell: the place of its text, without the quotes around it.
@@ -29,6 +29,11 @@ pub enum Spelling {
 }
 
 impl Cell {
+    /// Its first byte, the quote before its text included.
+    pub fn first_byte(&self) -> usize {
+        self.start - usize::from(self.spelling != Spelling::Plain)
+    }
+
     /// The cell's text.
     pub fn text<'a>(&self, bytes: &'a [u8], quote: Option<u8>) -> Cow<'a, [u8]> {
         let text = &bytes[self.start..self.end];
@@ -52,6 +57,9 @@ pub struct Rows<'a> {
     quote: Option<u8>,
     at: usize,
     line: u32,
+    /// The unquoted cells that end in the block from `base` on and were not read yet.
+    base: usize,
+    ends: u64,
 }
 
 fn bad_quoting(message: String, line: u32, column: usize) -> Error {
@@ -65,7 +73,18 @@ impl<'a> Rows<'a> {
     /// Rows of a text; a byte order mark before it is left out.
     pub fn new(bytes: &'a [u8], dialect: &Dialect) -> Rows<'a> {
         let at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        Rows { bytes, delimiter: dialect.delimiter, quote: dialect.quote, at, line: 1 }
+        let ends = ends(bytes, at, dialect.delimiter);
+        Rows { bytes, delimiter: dialect.delimiter, quote: dialect.quote, at, line: 1, base: at, ends }
+    }
+
+    /// Reads the row that begins at `start` and in this line, and goes on after it.
+    ///
+    /// Errors: as [`Rows::next`].
+    pub fn again(&mut self, start: usize, line: u32, cells: &mut Vec<Cell>) -> Result<()> {
+        (self.at, self.line) = (start, line);
+        self.look(start);
+        cells.clear();
+        self.row(cells)
     }
 
     /// Reads the next row that is not a blank line into `cells`: the 1-based line it begins at, or None at the end.
@@ -87,45 +106,60 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Looks at the block from `base` on.
+    #[inline(always)]
+    fn look(&mut self, base: usize) {
+        (self.base, self.ends) = (base, ends(self.bytes, base, self.delimiter));
+    }
+
+    /// The end of the unquoted cell that was begun before.
+    #[inline(always)]
+    fn plain_end(&mut self) -> usize {
+        while self.ends == 0 {
+            if self.bytes.len() - self.base <= BLOCK {
+                return self.bytes.len();
+            }
+            self.look(self.base + BLOCK);
+        }
+        let end = self.base + self.ends.trailing_zeros() as usize;
+        self.ends &= self.ends - 1;
+        end
+    }
+
     #[inline]
     fn row(&mut self, cells: &mut Vec<Cell>) -> Result<()> {
         let bytes = self.bytes;
-        let mut at = self.at;
-        loop {
-            let quoted = self.quote.is_some() && bytes.get(at).copied() == self.quote;
-            let cell = match quoted {
-                true => self.quoted(at + 1, cells.len() + 1)?,
-                false => Cell { start: at, end: cell_end(bytes, at, self.delimiter), spelling: Spelling::Plain },
-            };
-            cells.push(cell);
-            at = cell.end + usize::from(quoted);
-            match bytes.get(at) {
-                Some(byte) if *byte == self.delimiter => at += 1,
-                Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => break at += 2,
-                Some(b'\r' | b'\n') => break at += 1,
-                None => break,
-                Some(_) => {
-                    return Err(bad_quoting(
-                        format!("line {}, column {}: text after a closing quote", self.line, cells.len()),
-                        self.line,
-                        cells.len(),
-                    ));
+        let mut start = self.at;
+        self.at = loop {
+            let end = match bytes.get(start) {
+                Some(byte) if self.quote == Some(*byte) => self.quoted(start + 1, cells)?,
+                _ => {
+                    let end = self.plain_end();
+                    cells.push(Cell { start, end, spelling: Spelling::Plain });
+                    end
                 }
+            };
+            match bytes.get(end) {
+                Some(byte) if *byte == self.delimiter => start = end + 1,
+                Some(b'\r') if bytes.get(end + 1) == Some(&b'\n') => {
+                    self.look(end + 2);
+                    break end + 2;
+                }
+                Some(_) => break end + 1,
+                None => break end,
             }
-        }
-        self.at = at;
+        };
         self.line += 1;
         Ok(())
     }
 
-    /// The cell whose text begins after its opening quote at `start`; line breaks inside count.
-    fn quoted(&mut self, start: usize, column: usize) -> Result<Cell> {
-        let bytes = self.bytes;
+    /// Reads the cell whose text begins after its opening quote at `start`; line breaks inside count. The place after its closing quote.
+    fn quoted(&mut self, start: usize, cells: &mut Vec<Cell>) -> Result<usize> {
+        let (bytes, line, column) = (self.bytes, self.line, cells.len() + 1);
         let quote = self.quote.unwrap_or_default();
         let (mut at, mut spelling) = (start, Spelling::Quoted);
         loop {
             let Some(found) = memchr::memchr(quote, &bytes[at..]) else {
-                let line = self.line;
                 return Err(bad_quoting(format!("line {line}, column {column}: the quote is never closed"), line, column));
             };
             at += found;
@@ -134,8 +168,15 @@ impl<'a> Rows<'a> {
             }
             (at, spelling) = (at + 2, Spelling::Doubled);
         }
+        cells.push(Cell { start, end: at, spelling });
         self.line += breaks(&bytes[start..at]);
-        Ok(Cell { start, end: at, spelling })
+        self.look(at + 1);
+        if at + 1 < bytes.len() && self.ends & 1 == 0 {
+            let line = self.line;
+            return Err(bad_quoting(format!("line {line}, column {column}: text after a closing quote"), line, column));
+        }
+        self.ends &= !1;
+        Ok(at + 1)
     }
 }
 

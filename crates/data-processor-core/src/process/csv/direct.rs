@@ -50,7 +50,7 @@ impl<'a> Road<'a> {
 
     /// Reads a row into columns; whether all its doubles are spelled with at most fifteen digits.
     ///
-    /// None: this road does not know, and the columns hold part of the row. `bytes` is padded and UTF-8.
+    /// None: this road does not know, and the columns hold part of the row. `bytes` is UTF-8 and can be read for `PAD` bytes after the row.
     #[inline]
     pub fn row(&self, bytes: &[u8], cells: &[Cell], columns: &mut Columns) -> Option<bool> {
         let (first, last) = (cells.first()?, cells.last()?);

@@ -1,33 +1,70 @@
-//! The end of an unquoted cell, sixteen bytes at a time.
+//! Where unquoted cells end, sixty-four bytes at a time.
 
-/// The first byte at or after `at` that is the delimiter or a line break, or the end of the text.
+/// Bytes that are looked at together.
+pub const BLOCK: usize = 64;
+
+/// One bit for each of the 64 bytes from `at` that is the delimiter, a line feed or a carriage return; none beyond the end of the text.
 #[inline(always)]
-pub fn cell_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    while at + 16 <= bytes.len() {
-        let ends = ends_of_sixteen(bytes[at..at + 16].try_into().unwrap(), delimiter);
-        if ends != 0 {
-            return at + ends.trailing_zeros() as usize;
-        }
-        at += 16;
+pub fn ends(bytes: &[u8], at: usize, delimiter: u8) -> u64 {
+    match bytes.get(at..at + BLOCK) {
+        Some(block) => ends_of_block(block.try_into().unwrap(), delimiter),
+        None => ends_of_last(&bytes[at.min(bytes.len())..], delimiter),
     }
-    while at < bytes.len() && bytes[at] != delimiter && bytes[at] != b'\n' && bytes[at] != b'\r' {
-        at += 1;
-    }
-    at
 }
 
-/// One bit per byte that is the delimiter, a line feed or a carriage return.
+#[cold]
+fn ends_of_last(rest: &[u8], delimiter: u8) -> u64 {
+    let mut block = [0; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    ends_of_block(&block, delimiter) & ((1 << rest.len()) - 1)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn ends_of_sixteen(chunk: [u8; 16], delimiter: u8) -> u32 {
+fn ends_of_block(block: &[u8; BLOCK], delimiter: u8) -> u64 {
     use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
-    let chunk: __m128i = bytemuck::cast(chunk);
-    // SAFETY: SSE2 belongs to every x86-64 processor, and these instructions touch registers only.
-    unsafe {
-        let delimiter = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(delimiter as i8));
-        let feed = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\n' as i8));
-        let back = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\r' as i8));
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(delimiter, feed), back)) as u32
+    let lanes: [[u8; 16]; 4] = bytemuck::cast(*block);
+    let bits = lanes.map(|lane| {
+        let lane: __m128i = bytemuck::cast(lane);
+        // SAFETY: SSE2 belongs to every x86-64 processor, and these instructions touch registers only.
+        unsafe {
+            let delimiter = _mm_cmpeq_epi8(lane, _mm_set1_epi8(delimiter as i8));
+            let feed = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\n' as i8));
+            let back = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\r' as i8));
+            u64::from(_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(delimiter, feed), back)) as u32)
+        }
+    });
+    bits[0] | bits[1] << 16 | bits[2] << 32 | bits[3] << 48
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn ends_of_block(block: &[u8; BLOCK], delimiter: u8) -> u64 {
+    let is_end = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
+    block.iter().rev().fold(0, |bits, byte| bits << 1 | u64::from(is_end(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_is_one_bit_wherever_it_stands() {
+        for byte in 0..=255u8 {
+            for place in 0..70 {
+                for length in [63, 64, 65, 70] {
+                    let mut text = vec![b'x'; length];
+                    if let Some(there) = text.get_mut(place) {
+                        *there = byte;
+                    }
+                    let is_end = matches!(byte, b';' | b'\n' | b'\r') && place < length;
+                    for at in [0, 3] {
+                        let seen = is_end && (at..at + BLOCK).contains(&place);
+                        let expected = if seen { 1 << (place - at) } else { 0 };
+                        assert_eq!(ends(&text, at, b';'), expected, "{byte} at {place} of {length}, from {at}");
+                    }
+                }
+            }
+        }
+        assert_eq!(ends(b"abc", 3, b','), 0);
     }
 }
