@@ -7,17 +7,15 @@ to be new are files of their own. A file that no commit names is an orphan, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import compute_statistics_plan, data_file_statistics_from_parquet_metadata, parquet_path_to_id_mapping
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.schema import Schema
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import IcebergType
@@ -26,14 +24,15 @@ from frazil.errors import CommitConflict
 from frazil.table import files
 from frazil.table.catalog import Lake, answering
 from frazil.table.commit import Change, fresh_id, swap
-from frazil.table.duck import literal, path_of, quoted, view
-from frazil.table.durable_io import make_directory, sync_directory
+from frazil.table.duck import path_of, quoted, view
 from frazil.table.snapshots import MART, Markers
 from frazil.warehouse.built import Built, Plan
 from frazil.warehouse.columns import fits, reshaped, schema_of, spec_of, types_of
+from frazil.warehouse.writing import Target
 
 ATTEMPTS = 3
-FRESH, GONE = "temp.main.fresh_rows", "temp.main.gone_keys"
+WORK = "frazil_work"
+"""A database in memory that all connections of a run see, which temporary tables are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,7 @@ class Writer:
     connection: duckdb.DuckDBPyConnection
     invocation: str = ""
     _cursor: duckdb.DuckDBPyConnection = field(init=False)
+    _work: str = field(init=False)
 
     def store(self, model: Model, plan: Plan) -> Stored:
         """Build a mart as planned; readers see the old or the new version.
@@ -85,15 +85,25 @@ class Writer:
             Unavailable: Catalog or storage do not answer.
         """
         for attempt in range(ATTEMPTS):
-            self._cursor = self.connection.cursor()
             try:
-                return self._replaced(model, plan) if plan.why else self._continued(model, plan)
+                with self._working():
+                    return self._replaced(model, plan) if plan.why else self._continued(model, plan)
             except CommitConflict:  # a compaction may have taken a file that we replace: look again
                 if attempt + 1 == ATTEMPTS:
                     raise
-            finally:
-                self._cursor.close()
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """A connection, and a schema of its own for tables on the way."""
+        with self.connection.cursor() as self._cursor:
+            self._work = f"{WORK}.{quoted(fresh_id())}"
+            self._cursor.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {WORK}")
+            self._cursor.execute(f"CREATE SCHEMA {self._work}")
+            try:
+                yield
+            finally:
+                self._cursor.execute(f"DROP SCHEMA {self._work} CASCADE")
 
     def _replaced(self, model: Model, plan: Plan) -> Stored:
         """All rows anew."""
@@ -101,8 +111,10 @@ class Writer:
         table = self.lake.find(model.name) or self._created(model, types)
         reshape = None if fits(table, types, model.partition_by) else reshaped(model.name, types, model.partition_by)
         metadata = _metadata(table, reshape)
+        target = Target(metadata, self._compression)
         with answering("the mart cannot be written", table=model.name):
-            rows, added = self._written(table, metadata, model.sql)
+            rows, paths = target.copy(self._cursor, model.sql)
+            added = target.durable(paths)
         head = table.metadata.current_snapshot()
         removed = tuple(files.entries(table, head)) if head is not None else ()
         built = replace(plan.now, generation=fresh_id(), invocation=self.invocation)
@@ -115,22 +127,15 @@ class Writer:
         before = plan.before
         if table is None or before is None:
             raise CommitConflict(f"mart {model.name} is gone", hint="run again: it is built anew", table=model.name)
-        self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE fresh_rows AS {model.sql}")
-        rows = self._number(f"SELECT count(*) FROM {FRESH}")
-        types = types_of(model.name, self._described(f"SELECT * FROM {FRESH}"))
+        self._cursor.execute(f"CREATE TABLE {self._work}.fresh AS {model.sql}")
+        rows = self._number(f"SELECT count(*) FROM {self._work}.fresh")
+        types = types_of(model.name, self._described(f"SELECT * FROM {self._work}.fresh"))
         if not fits(table, types, model.partition_by):
             words = f"the columns of {model.name} differ from those of its table when it goes on from there"
             raise CommitConflict(words, hint="`frazil transform --full-refresh` builds it anew", table=model.name)
         removed = self._holding_gone(table, model)
-        query = f"SELECT * FROM {FRESH}"
-        if removed:
-            kept = view(table.schema(), [path_of(file.file_path) for file in removed])
-            names = ", ".join(quoted(name) for name in types)
-            query = (
-                f"SELECT {names} FROM ({kept}) AS old WHERE NOT EXISTS (FROM {GONE} AS gone WHERE {_same(model)}) UNION ALL BY NAME {query}"
-            )
         with answering("the mart cannot be written", table=model.name):
-            added = self._written(table, table.metadata, query, quickly=True)[1] if rows or removed else ()
+            added = self._put(table, model, removed) if rows or removed else ()
         built = replace(plan.now, generation=before.generation, invocation=self.invocation)
         landed = swap(self.lake, table, Change("transform", _marked(built, before), added, removed, rebuild=False))
         return Stored(landed.table, rows, len(added), len(removed))
@@ -141,81 +146,81 @@ class Writer:
             return ()
         names = ", ".join(quoted(name) for name in model.unique_key)
         condition = f" WHERE NOT ({model.new_rows})" if model.new_rows else ""
-        keys = model.keys or f"SELECT {names} FROM {FRESH}{condition}"
-        self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE gone_keys AS SELECT DISTINCT {names} FROM ({keys})")
-        if not self._number(f"SELECT count(*) FROM {GONE}"):
+        keys = model.keys or f"SELECT {names} FROM {self._work}.fresh{condition}"
+        self._cursor.execute(f"CREATE TABLE {self._work}.gone AS SELECT DISTINCT {names} FROM ({keys})")
+        if not self._number(f"SELECT count(*) FROM {self._work}.gone"):
             return ()
         live = {path_of(task.file.file_path): task.file for task in files.planned(table)}
         if model.new_rows and model.partition_by:  # a row stays in its partition, so look only where there are some
-            days = self._cursor.execute(f"SELECT DISTINCT {quoted(model.partition_by[0])} FROM {FRESH}{condition}").fetchall()
+            days = self._cursor.execute(f"SELECT DISTINCT {quoted(model.partition_by[0])} FROM {self._work}.fresh{condition}").fetchall()
             wanted = {_partition_value(day) for (day,) in days}
             live = {path: file for path, file in live.items() if file.partition[0] in wanted}
         old = view(table.schema(), list(live), filename=True)
-        found = self._cursor.execute(
-            f"SELECT DISTINCT filename FROM ({old}) AS old WHERE EXISTS (FROM {GONE} AS gone WHERE {_same(model)})"
-        )
+        gone = f"EXISTS (FROM {self._work}.gone AS gone WHERE {_same(model.unique_key, 'gone')})"
+        found = self._cursor.execute(f"SELECT DISTINCT filename FROM ({old}) AS old WHERE {gone}")
         return tuple(live[path] for (path,) in found.fetchall())
+
+    def _put(self, table: Table, model: Model, removed: Sequence[DataFile]) -> tuple[DataFile, ...]:
+        """Files with the fresh rows, and with what stays of the files that give way.
+
+        DuckDB sorts all rows it writes into partitions before it writes one. So a partition with a file that gives way is written by
+        a COPY of its own, several at a time; only rows of the other partitions go the dear way.
+        """
+        target = Target(table.metadata, self._compression, quickly=True)
+        kept = [path_of(file.file_path) for file in removed]
+        if not table.spec().fields:
+            return target.durable(target.copy(self._cursor, self._merged(table, model, kept))[1])
+        parts = self._parts(table, kept)
+        here = f"FROM {self._work}.parts AS part WHERE " + _same([one.name for one in table.spec().fields], "part", "fresh")
+        jobs: list[tuple[str, Path | None]] = [
+            (self._merged(table, model, paths, f"EXISTS ({here} AND part.number = {number})"), Path(paths[0]).parent)
+            for number, paths in parts.items()
+        ]
+        jobs.append((self._merged(table, model, [], f"NOT EXISTS ({here})" if parts else "true"), None))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            written = [paths for _, paths in pool.map(lambda job: self._copied(target, *job), jobs)]
+        return target.durable([path for paths in written for path in paths])
+
+    def _copied(self, target: Target, sql: str, into: Path | None) -> tuple[int, list[str]]:
+        with self._cursor.cursor() as cursor:
+            return target.copy(cursor, sql, into)
+
+    def _parts(self, table: Table, paths: Sequence[str]) -> Mapping[int, Sequence[str]]:
+        """Files by the number of their partition; a table `parts` says which partition has which number."""
+        names = ", ".join(quoted(one.name) for one in table.spec().fields)
+        if not paths:
+            return {}
+        self._cursor.execute(
+            f"CREATE TABLE {self._work}.parts AS SELECT {names}, filename, dense_rank() OVER (ORDER BY {names}) AS number"
+            f" FROM (SELECT DISTINCT {names}, filename FROM ({view(table.schema(), paths, filename=True)}))"
+        )
+        parts: dict[int, list[str]] = {}
+        for number, path in self._cursor.execute(f"SELECT number, filename FROM {self._work}.parts ORDER BY ALL").fetchall():
+            parts.setdefault(number, []).append(path)
+        return parts
+
+    def _merged(self, table: Table, model: Model, paths: Sequence[str], condition: str = "true") -> str:
+        """The query for fresh rows that meet a condition, and for the rows that stay of these files."""
+        fresh = f"SELECT * FROM {self._work}.fresh AS fresh WHERE {condition}"
+        if not paths:
+            return fresh
+        names = ", ".join(quoted(one.name) for one in table.schema().fields)
+        gone = f"EXISTS (FROM {self._work}.gone AS gone WHERE {_same(model.unique_key, 'gone')})"
+        return f"SELECT {names} FROM ({view(table.schema(), paths)}) AS old WHERE NOT {gone} UNION ALL BY NAME {fresh}"
 
     def _created(self, model: Model, types: Mapping[str, IcebergType]) -> Table:
         schema = schema_of(types)
         return self.lake.create(model.name, schema, spec_of(model.name, schema, model.partition_by), {MART: "true"})
 
-    def _written(self, table: Table, metadata: TableMetadata, sql: str, *, quickly: bool = False) -> tuple[int, tuple[DataFile, ...]]:
-        """Rows of a query as durable files below the table's `data`. `quickly`: packed less hard; compaction will write them again."""
-        schema, partitions = metadata.schema(), [one.name for one in metadata.spec().fields]
-        columns = ", ".join(quoted(one.name) for one in schema.fields)
-        place = Path(path_of(table.location())) / "data"
-        make_directory(place)
-        target = place if partitions else place / f"{fresh_id()}.parquet"
-        options = [
-            f"FORMAT parquet, COMPRESSION {self.lake.settings.lake.compression}",
-            f"FIELD_IDS {_field_ids(schema)}",
-            "RETURN_FILES true",
-        ]
-        if quickly and self.lake.settings.lake.compression == "zstd":
-            options += ["COMPRESSION_LEVEL 1"]
-        if partitions:
-            options += [f"PARTITION_BY ({', '.join(map(quoted, partitions))})", "WRITE_PARTITION_COLUMNS true", "APPEND true"]
-            options += [f"FILENAME_PATTERN '{fresh_id()}-{{uuid}}'"]
-        rows, paths = self._cursor.execute(
-            f"COPY (SELECT {columns} FROM ({sql})) TO {literal(str(target))} ({', '.join(options)})"
-        ).fetchall()[0]
-        _made_durable(paths, below=place)
-        return int(rows), _data_files(metadata, paths) if rows else ()
+    @property
+    def _compression(self) -> str:
+        return self.lake.settings.lake.compression
 
     def _described(self, sql: str) -> list[tuple[str, str]]:
         return [(str(row[0]), str(row[1])) for row in self._cursor.execute(f"DESCRIBE {sql}").fetchall()]
 
     def _number(self, sql: str) -> int:
         return int(self._cursor.execute(sql).fetchall()[0][0])
-
-
-def _data_files(metadata: TableMetadata, paths: Sequence[str]) -> tuple[DataFile, ...]:
-    """Written files as entries for a manifest, with the metrics of their footers.
-
-    PyIceberg's `parquet_file_to_data_file` does the same, and derives plan and mapping anew for each file.
-    """
-    schema, spec = metadata.schema(), metadata.spec()
-    stats, ids = compute_statistics_plan(schema, metadata.properties), parquet_path_to_id_mapping(schema)
-    found = []
-    for path in paths:
-        footer = pq.read_metadata(path)
-        metrics = data_file_statistics_from_parquet_metadata(footer, stats_columns=stats, parquet_column_mapping=ids)
-        file = DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=f"file://{path}",
-            file_format=FileFormat.PARQUET,
-            partition=metrics.partition(spec, schema),
-            file_size_in_bytes=os.path.getsize(path),
-            sort_order_id=None,
-            spec_id=spec.spec_id,
-            equality_ids=None,
-            key_metadata=None,
-            **metrics.to_serialized_dict(),
-        )
-        file.spec_id = spec.spec_id
-        found.append(file)
-    return tuple(found)
 
 
 def _marked(built: Built, before: Built | None = None) -> Callable[[Markers], Markers]:
@@ -236,31 +241,10 @@ def _metadata(table: Table, reshape: Callable[[Transaction], None] | None) -> Ta
     return transaction.table_metadata
 
 
-def _same(model: Model) -> str:
-    return " AND ".join(f"old.{quoted(name)} IS NOT DISTINCT FROM gone.{quoted(name)}" for name in model.unique_key)
-
-
-def _field_ids(schema: Schema) -> str:
-    return "{" + ", ".join(f"{quoted(one.name)}: {one.field_id}" for one in schema.fields) + "}"
+def _same(names: Sequence[str], one: str, other: str = "old") -> str:
+    return " AND ".join(f"{other}.{quoted(name)} IS NOT DISTINCT FROM {one}.{quoted(name)}" for name in names)
 
 
 def _partition_value(value: object) -> object:
     """A date as Iceberg's partition holds it: days since 1970."""
     return (value - date(1970, 1, 1)).days if isinstance(value, date) else value
-
-
-def _made_durable(paths: Sequence[str], *, below: Path) -> None:
-    """Files and the directories that name them are on disk when this returns."""
-    with ThreadPoolExecutor(8) as pool:  # a disk takes many flushes at once for little more than the price of one
-        for _ in pool.map(_synced, paths):
-            pass
-        for _ in pool.map(sync_directory, {Path(path).parent for path in paths} | {below}):
-            pass
-
-
-def _synced(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
