@@ -39,7 +39,7 @@ def shared() -> Path:
 S = TypeVar("S")
 
 
-def _server(start: Callable[[], S], name: str) -> S:
+def started_or_skipped(start: Callable[[], S], name: str) -> S:
     """A server of the test bed; skips, loudly, where the machine has no Maven, and fails for that in CI."""
     try:
         return start()
@@ -52,14 +52,14 @@ def _server(start: Callable[[], S], name: str) -> S:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One broker for all tests of a process."""
-    with _server(lambda: Cluster(tmp_path_factory.mktemp("kafka") / "cluster"), "Kafka") as cluster:
+    with started_or_skipped(lambda: Cluster(tmp_path_factory.mktemp("kafka") / "cluster"), "Kafka") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One schema registry for all tests of a process."""
-    with _server(lambda: Registry(tmp_path_factory.mktemp("registry")), "The schema registry") as started:
+    with started_or_skipped(lambda: Registry(tmp_path_factory.mktemp("registry")), "The schema registry") as started:
         yield started
 
 
