@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 from testbed.kafka import Cluster
 
 from frazil.engine import switch
-from frazil.errors import ConfigError, Corrupt, Unavailable
+from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
 from frazil.project import Project
 from frazil.sink.books import verify
 from frazil.table.rewind import rewind
@@ -64,7 +65,7 @@ def test_a_switch_under_traffic_loses_and_doubles_nothing(root: Path, kafka: Clu
         sender = threading.Thread(target=send)
         sender.start()
         while len(acknowledged) < 200:
-            pass
+            time.sleep(0.01)
         done = frazil("log", "switch", url, "--json", cwd=root)
         sender.join()
     assert done.code == 0, done.err
@@ -116,6 +117,30 @@ def test_a_switch_that_was_killed_at_any_step_is_finished_by_the_next(
     assert balanced(Project.at(root))
 
 
+def test_an_old_log_with_records_left_is_not_given_up(root: Path, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody took rows back between the draining and the swap: the table reads the old log still, and the next run lands them."""
+    url = f"kafka://{kafka.address}"
+    with serving(root) as served:
+        events = [order() for _ in range(10)]
+        assert served.send(events).status == 202
+    project = Project.at(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(switch.lines, "engine", lambda *args, **named: Drained())
+        with pytest.raises(FrazilError) as refused:
+            moved(project, url)
+    assert refused.value.code == "switch.not_drained"
+    assert not Project.at(root).logs_are_kafka
+    assert frazil("log", "switch", url, cwd=root).code == 0
+    assert sorted(landed_on(Project.at(root))) == sorted(str(event["id"]) for event in events)
+
+
+class Drained:
+    """An engine that says it landed everything."""
+
+    def run(self) -> int:
+        return 0
+
+
 def test_a_rewind_never_crosses_a_switch_and_the_old_log_is_known(root: Path, kafka: Cluster) -> None:
     with serving(root) as served:
         assert served.send([order()]).status == 202
@@ -165,10 +190,12 @@ def test_a_dry_run_says_what_waits_and_changes_nothing(root: Path, kafka: Cluste
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", '\n\n[log]\nurl = "u"\n'),
-        ('a = 1\n[log]\nurl = "file://x" # here\nb = 1\n[lake]\nurl = "y"\n', 'a = 1\n[log]\nurl = "u"\nb = 1\n[lake]\nurl = "y"\n'),
-        ("[log]\nmin = 1\n", '[log]\nurl = "u"\nmin = 1\n'),
+        ("", '[log]\nurl = "u"\n'),
+        ('a = 1\n[log]\nurl = "file://x" # here\nb = 1\n[lake]\nurl = "y"\n', 'a = 1\n[log]\nurl = "u" # here\nb = 1\n[lake]\nurl = "y"\n'),
+        ("[log]\nmin = 1\n", '[log]\nmin = 1\nurl = "u"\n'),
         ('[lake]\nurl = "y"\n', '[lake]\nurl = "y"\n\n[log]\nurl = "u"\n'),
+        ('log = { url = "file://x" }\n', 'log = { url = "u" }\n'),
+        ('log.url = "file://x"\n', 'log.url = "u"\n'),
     ],
 )  # fmt: skip
 def test_only_the_logs_url_changes_in_the_file(text: str, expected: str) -> None:

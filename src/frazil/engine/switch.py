@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import tomlkit
 
 from frazil.contract import Contract
 from frazil.engine import lines
@@ -14,9 +16,6 @@ from frazil.errors import EXIT_YES, ConfigError, FrazilError, Unavailable
 from frazil.project import Project
 from frazil.sink.repair import settled
 from frazil.table.switch import adopt_log
-
-_LOG_SECTION = re.compile(r"^\[log\][^\n]*\n(?:(?!\[)[^\n]*\n?)*", re.MULTILINE)
-_URL = re.compile(r"^(\s*url\s*=\s*).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,21 @@ def switch(old: Project, new: Project, told: Callable[[str], None] = lambda said
         Unavailable: The new log, the catalog or the storage does not answer, or the old log could not be landed in time: run it again.
         FrazilError: What stops landing: `frazil status` shows it.
     """
-    list(plan(old, new))
+    # A table that reads its new log already knows nothing of the old one, if that never held a record: it has nothing left to land.
+    left = sorted(one.contract for one in plan(old, new) if not one.adopted)
     for contract in old.contracts.values():
         old.seal_log(contract)
     told("the old logs are sealed: they take no more records")
-    engine = lines.engine(old.settings, sorted(old.contracts), until_idle=True, lease=True)
+    if left:
+        _drain(old, left)
+    told("everything they held has landed")
+    done = [settled(partial(_adopted, old, new, contract)) for contract in old.contracts.values()]
+    told("the tables read the new logs from now on")
+    return done
+
+
+def _drain(old: Project, contracts: Sequence[str]) -> None:
+    engine = lines.engine(old.settings, contracts, until_idle=True, lease=True)
     if (code := engine.run()) != EXIT_YES:
         failed = next((pulse.error for pulse in engine.pulses.values() if pulse.error), None)
         raise Unavailable(
@@ -75,36 +84,30 @@ def switch(old: Project, new: Project, told: Callable[[str], None] = lambda said
             code="switch.not_drained",
             exit=code,
         )
-    told("everything they held has landed")
-    done = [settled(partial(_adopted, old, new, contract)) for contract in old.contracts.values()]
-    told("the tables read the new logs from now on")
-    return done
 
 
 def rewritten(text: str, url: str) -> str:
     """A `frazil.toml` with the log's new URL; everything else, comments too, stays."""
-    line = f'url = "{url}"'
-    section = _LOG_SECTION.search(text)
-    if section is None:
-        return f"{text.rstrip()}\n\n[log]\n{line}\n"
-    body = section.group()
-    if _URL.search(body):
-        changed = _URL.sub(lambda found: f'{found.group(1)}"{url}"', body, count=1)
-    else:
-        changed = body.replace("\n", f"\n{line}\n", 1)
-    return text[: section.start()] + changed + text[section.end() :]
+    settings = tomlkit.parse(text)
+    if "log" not in settings:
+        settings["log"] = tomlkit.table()
+    settings["log"]["url"] = url
+    return tomlkit.dumps(settings)
 
 
 def write_url(file: Path, url: str) -> None:
-    """Put the new URL into a project's file."""
-    file.write_text(rewritten(file.read_text(), url))
+    """Put the new URL into a project's file: a kill leaves the old file or the new one."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(rewritten(file.read_text(), url))
+    os.replace(part, file)
 
 
 def _standing(old: Project, new: Project, contract: Contract) -> Switched:
     before, after = old.log_reader(contract), new.log_reader(contract)
     try:
         position = old.sink(contract).head().position
-        return Switched(contract.name, before.log_id, after.log_id, before.lag(position), after.log_id in position.logs)
+        adopted = after.log_id in position.logs
+        return Switched(contract.name, before.log_id, after.log_id, 0 if adopted else before.lag(position), adopted)
     finally:
         before.close()
         after.close()
