@@ -150,7 +150,8 @@ class Writer:
         self._cursor.execute(f"CREATE TABLE {self._work}.gone AS SELECT DISTINCT {names} FROM ({keys})")
         if not self._number(f"SELECT count(*) FROM {self._work}.gone"):
             return ()
-        live = {path_of(task.file.file_path): task.file for task in files.planned(table)}
+        head = table.metadata.current_snapshot()
+        live = {path_of(file.file_path): file for file in (files.entries(table, head) if head is not None else ())}
         if model.new_rows and model.partition_by:  # a row stays in its partition, so look only where there are some
             days = self._cursor.execute(f"SELECT DISTINCT {quoted(model.partition_by[0])} FROM {self._work}.fresh{condition}").fetchall()
             wanted = {_partition_value(day) for (day,) in days}

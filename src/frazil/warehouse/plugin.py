@@ -23,7 +23,7 @@ from frazil.contract.load import load_directory
 from frazil.errors import FrazilError, Unavailable
 from frazil.table.catalog import Lake
 from frazil.table.duck import path_of, quoted, view
-from frazil.table.files import planned
+from frazil.table.files import entries
 from frazil.table.lease import Lease, holder
 from frazil.warehouse.built import Built, Plan, Reach, built_of, last_commit, plan, reach_of
 from frazil.warehouse.graph import Graph, Input, macros_of
@@ -86,7 +86,8 @@ class Plugin(BasePlugin):
 
     def _rows(self, name: str, table: Table) -> str:
         """The SELECT of a table. A raw one's files that marts have read stand apart: what asks for later commits does not open them."""
-        files, schema = [task.file for task in planned(table)], self._schema(name, table)
+        head = table.metadata.current_snapshot()
+        files, schema = entries(table, head) if head is not None else [], self._schema(name, table)
         known = self._read.get(name, 0)
         old = {file.file_path for file in files if known and (last_commit(table, file) or known + 1) <= known}
         parts = [[path_of(file.file_path) for file in files if (file.file_path in old) == are_old] for are_old in (True, False)]

@@ -19,6 +19,8 @@ from frazil.table.commit import fresh_id
 from frazil.table.duck import literal, path_of, quoted
 from frazil.table.durable_io import make_directory, sync_directory
 
+FEW = 4  # threads cost more than they save
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -91,10 +93,17 @@ def _field_ids(schema: Schema) -> str:
 
 def _made_durable(paths: Sequence[str], *, below: Path) -> None:
     """Files and the directories that name them are on disk when this returns."""
+    directories = {Path(path).parent for path in paths} | {below}
+    if len(paths) < FEW:
+        for path in paths:
+            _synced(path)
+        for directory in directories:
+            sync_directory(directory)
+        return
     with ThreadPoolExecutor(8) as pool:  # a disk takes many flushes at once for little more than the price of one
         for _ in pool.map(_synced, paths):
             pass
-        for _ in pool.map(sync_directory, {Path(path).parent for path in paths} | {below}):
+        for _ in pool.map(sync_directory, directories):
             pass
 
 

@@ -1,10 +1,12 @@
 -- One row per version of a product, and the unknown member. All versions of a product are replaced when one of them lands.
 -- depends_on: {{ ref('stg_products') }}
+-- depends_on: {{ ref('int_product_versions') }}
 {{ config(unique_key='product_id', keys_from={'view': 'stg_products', 'raw': 'raw_products'}) }}
 with versions as (
-    select * from {{ ref('int_product_versions') }}
     {% if frazil.incremental() %}
-    where product_id in (select product_id from {{ ref('stg_products') }} where _commit > {{ frazil.after('raw_products') }})
+    {{ product_versions(only="product_id in (select product_id from " ~ ref('stg_products') ~ ' where _commit > ' ~ frazil.after('raw_products') ~ ')') }}
+    {% else %}
+    select * from {{ ref('int_product_versions') }}
     {% endif %}
 )
 select

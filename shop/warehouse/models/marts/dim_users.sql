@@ -1,10 +1,12 @@
 -- One row per version of a user, and the unknown member. All versions of a user are replaced when one of them lands.
 -- depends_on: {{ ref('stg_users') }}
+-- depends_on: {{ ref('int_user_versions') }}
 {{ config(unique_key='user_id', keys_from={'view': 'stg_users', 'raw': 'raw_users'}) }}
 with versions as (
-    select * from {{ ref('int_user_versions') }}
     {% if frazil.incremental() %}
-    where user_id in (select user_id from {{ ref('stg_users') }} where _commit > {{ frazil.after('raw_users') }})
+    {{ user_versions(only="user_id in (select user_id from " ~ ref('stg_users') ~ ' where _commit > ' ~ frazil.after('raw_users') ~ ')') }}
+    {% else %}
+    select * from {{ ref('int_user_versions') }}
     {% endif %}
 )
 select

@@ -1,6 +1,6 @@
 -- Versions of a thing as intervals (slowly changing dimension, type 2).
 
-{% macro versions(relation, key, at, columns, deleted=none) %}
+{% macro versions(relation, key, at, columns, deleted=none, only=none) %}
   {#-
     One row per version of a thing: half-open [valid_from, valid_to), the last one open.
 
@@ -8,6 +8,8 @@
     key, at:  what the thing is, and when a version of it began.
     columns:  what else a version says.
     deleted:  a boolean column; such a message ends the version before it and is no version itself.
+    only:     a condition on the key: versions of these things only. Said here, it is met before messages are put in order; a condition
+              on the result is met after all have been.
 
     The order of arrival does not matter, but for one thing: of two messages with the same instant the later one landed counts.
   -#}
@@ -28,6 +30,8 @@
               *,
               row_number() over (partition by {{ key }}, {{ at }} order by _commit desc, _partition desc, _offset desc) as rank_at
           from {{ relation }}
+          {% if only %}where {{ only }}
+          {% endif -%}
       ) as ranked
       where rank_at = 1
   ) as followed
