@@ -503,19 +503,21 @@ class WindowStore:
     """State, position and keys of a contract's live windows in one SQLite file, open for writing. GIL released.
 
     `windows` is the JSON of `WindowSpec.plan`s; `key` and `content` name the columns that identify an event and that its
-    repetitions agree in; `most_keys` bounds the keys held in memory between commits.
+    repetitions agree in; `most_bytes` bounds what is held of open windows in memory: the rest lies in the file.
 
     Raises:
         PlanError: A window or column makes no sense.
         WindowUnavailable: The file did not answer; nothing was stored.
         WindowCorrupt: The file is not what was written.
     """
-    def __new__(cls, path: str, windows: str, *, key: Sequence[str], content: Sequence[str], most_keys: int = 200_000) -> Self: ...
+    def __new__(cls, path: str, windows: str, *, key: Sequence[str], content: Sequence[str], most_bytes: int = 67_108_864) -> Self: ...
     def head(self) -> tuple[int, str, str]:
         """Number of commits, position and totals (JSON, empty at the beginning)."""
     def seen(self, rows: ArrowArray, events: ArrowArray) -> Rows:
         """n rows x 4 columns: `fate` (0 new, 1 the same event, 2 another one), `log`, `partition`, `offset` of the first."""
     def landed(self, log: str, partition: str, offset: int) -> bool: ...
+    def memory(self) -> tuple[int, int, int]:
+        """Bytes of open windows held in memory now, the most there were, and how many keys went back to the file to make room."""
     def append(
         self, rows: ArrowArray, events: ArrowArray, *, head: int, position: str, totals: str, replay: str | None, now_us: int
     ) -> tuple[int, int, int]:

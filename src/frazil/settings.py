@@ -142,6 +142,12 @@ class ProcessSettings(_Section):
     attempts: int = Field(default=3, ge=1)
 
 
+class LiveSettings(_Section):
+    """Live windows. `memory_bytes`: what each contract's open windows take in memory at most; what is beyond lies in their file."""
+
+    memory_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+
+
 class PipelineSettings(_Section):
     """When a pipeline starts by itself while `frazil up` or `frazil schedule` runs, and how often its steps are tried.
 
@@ -258,6 +264,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     process: ProcessSettings = ProcessSettings()
+    live: LiveSettings = LiveSettings()
     pipelines: PipelinesSettings = PipelinesSettings()
     alerts: AlertSettings = AlertSettings()
     lineage: LineageSettings = LineageSettings()

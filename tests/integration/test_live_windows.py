@@ -104,6 +104,47 @@ def test_results_come_as_they_change_and_when_they_are_final(served: Served) -> 
     assert [(one["note"], one["orders"]) for one in shown] == [("a", 2), ("b", 1)]
 
 
+def test_status_doctor_health_and_metrics_tell_how_far_windows_are(tmp_path: Path) -> None:
+    root = project(tmp_path / "watched")
+    with serving(root) as served, counting(root):
+        nobody = served.call("GET", "/health").json["components"]["windows"]["windows"]
+        assert (nobody["minutes"]["watermark"], nobody["minutes"]["open"]) == (None, 0)
+        with watch(served) as connection:
+            for at in ("10:00:05", "10:05:00", "10:00:10", "10:05:01"):  # the third is late for both windows
+                served.send([order(at=f"2026-11-20T{at}Z", note="a", value=1)])
+                if at == "10:05:00":
+                    until(connection, lambda frame: frame["state"] == "final")
+            until(connection, lambda frame: frame["values"].get("orders") == 2)
+        wanted = {"minutes": ("2026-11-20T10:04:31Z", 1, 1), "visits": ("2026-11-20T10:05:01Z", 1, 1)}
+        status = {one["window"]: one for row in run(root, "status", "--json") for one in row["windows"]}
+        health = served.call("GET", "/health").json["components"]["windows"]["windows"]
+        for told in (status, health):
+            assert {name: (one["watermark"], one["open"], one["late"]) for name, one in told.items()} == wanted
+            assert told["visits"]["behind_seconds"] == pytest.approx(time.time() - 1795169101, abs=60)
+        assert {one["lag"] for one in status.values()} == {0}
+        metrics = served.call("GET", "/metrics").body.decode()
+        for line in (
+            'frazil_window_late_total{contract="orders",window="minutes"} 1.0',
+            'frazil_window_open{contract="orders",window="visits"} 1.0',
+            'frazil_window_watermark_timestamp_seconds{contract="orders",window="visits"} 1.795169101e+09',
+        ):
+            assert line in metrics
+        assert 'frazil_window_watermark_lag_seconds{contract="orders",window="minutes"}' in metrics
+    command = [sys.executable, "-m", "frazil.cli", "--project", str(root), "doctor", "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False).stdout)
+    advice = {one["part"]: (one["state"], one["says"]) for one in found}
+    assert advice["window minutes"] == ("advice", "final up to 2026-11-20 10:04:31 UTC, 1 open, 1 late")
+    assert advice["orders: live windows"][0] == "good"
+    (root / ".frazil" / "windows" / "orders.db").write_bytes(b"no database" * 1_000)
+    broken = served_health(root)
+    assert (broken["state"], broken["code"]) == ("down", "window.corrupt")
+
+
+def served_health(root: Path) -> dict[str, Any]:
+    with serving(root) as served:
+        return dict(served.call("GET", "/health").json["components"]["windows"])
+
+
 def test_a_client_goes_on_after_its_cursor(served: Served) -> None:
     with counting(served.root):
         served.send([order(at="2026-11-21T10:00:05Z", note="x")])

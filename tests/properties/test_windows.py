@@ -99,9 +99,10 @@ class Running:
     windows: list[WindowSpec]
     log: ListLog = field(default_factory=ListLog)
     batches: list[list[int]] = field(default_factory=list)  # offsets of each batch that was committed
+    memory: int = 64 * 1024 * 1024  # bytes of open windows
 
     def __post_init__(self) -> None:
-        self.sink = WindowSink(self.root / "state.db", SALES, self.windows, {})
+        self.sink = WindowSink(self.root / "state.db", SALES, self.windows, {}, memory_bytes=self.memory)
         self.crash: str | None = None
 
     @property

@@ -9,7 +9,7 @@ use data_processor_core::window::group::{Touched, add};
 use data_processor_core::window::sketch::{Distinct, Quantiles};
 use data_processor_core::window::spec::{AggregateSpec, Kind, Values};
 use data_processor_core::window::store::Change;
-use data_processor_core::window::{Group, KeyState, WindowReader, WindowSpec, WindowStore, starts};
+use data_processor_core::window::{Group, KeyState, Memory, WindowReader, WindowSpec, WindowStore, starts};
 use proptest::prelude::*;
 
 fn column(kind: Kind, values: Values) -> AggregateSpec {
@@ -152,18 +152,18 @@ fn batch(events: &[(i64, u8, i64)], first: i64) -> (RecordBatch, RecordBatch) {
     (rows.expect("rows"), read.expect("events"))
 }
 
-/// Final results after these cuts; `most_keys` bounds the cache, `reopen` loses it after every commit.
+/// Final results after these cuts, and memory; `most_bytes` bounds it, `reopen` loses it after every commit.
 fn finals(
     shape: &str,
     events: &[(i64, u8, i64)],
     cut: usize,
-    most_keys: usize,
+    most_bytes: usize,
     reopen: bool,
-) -> BTreeMap<(String, i64, i64), String> {
+) -> (BTreeMap<(String, i64, i64), String>, Memory) {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("state.db");
     let open =
-        || WindowStore::open(&path, windows(shape, 1_000), vec!["id".into()], vec!["id".into()], most_keys).expect("opens");
+        || WindowStore::open(&path, windows(shape, 1_000), vec!["id".into()], vec!["id".into()], most_bytes).expect("opens");
     let mut store = open();
     let closing = [(100_000, 255_u8, 0)];
     for part in events.chunks(cut).chain([&closing[..]]) {
@@ -175,9 +175,11 @@ fn finals(
             store = open();
         }
     }
+    let memory = store.memory();
     let reader = WindowReader::open(&path).expect("reads");
     let found = reader.changes(0, None, 10_000).expect("changes");
-    found.into_iter().filter(|one| one.state == 1).map(|one| ((one.key, one.start, one.end), one.body)).collect()
+    let finals = found.into_iter().filter(|one| one.state == 1).map(|one| ((one.key, one.start, one.end), one.body)).collect();
+    (finals, memory)
 }
 
 proptest! {
@@ -185,11 +187,17 @@ proptest! {
     #[test]
     fn cuts_memory_and_restarts_change_no_final_result(events in prop::collection::vec((0_i64..900, 0_u8..4, -99_i64..99), 1..60), cut in 1_usize..20) {
         for shape in [r#"{"kind":"hopping","size_us":100,"hop_us":30}"#, r#"{"kind":"session","gap_us":25}"#] {
-            let whole = finals(shape, &events, events.len(), 1_000, false);
+            let (whole, _) = finals(shape, &events, events.len(), usize::MAX, false);
             prop_assert!(!whole.is_empty());
-            prop_assert_eq!(&finals(shape, &events, cut, 1_000, false), &whole);
-            prop_assert_eq!(&finals(shape, &events, cut, 0, false), &whole);
-            prop_assert_eq!(&finals(shape, &events, cut, 1_000, true), &whole);
+            prop_assert_eq!(&finals(shape, &events, cut, usize::MAX, false).0, &whole);
+            prop_assert_eq!(&finals(shape, &events, cut, usize::MAX, true).0, &whole);
+            for most in [0, 2_000] {
+                for cut in [cut, events.len()] {
+                    let (bounded, memory) = finals(shape, &events, cut, most, false);
+                    prop_assert_eq!(&bounded, &whole);
+                    prop_assert!(memory.held <= most && (most > 0 || memory.spilled > 0), "{memory:?}");
+                }
+            }
         }
     }
 }

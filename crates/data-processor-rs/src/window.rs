@@ -25,16 +25,16 @@ impl WindowStore {
 #[pymethods]
 impl WindowStore {
     #[new]
-    #[pyo3(signature = (path, windows, *, key, content, most_keys=200_000))]
+    #[pyo3(signature = (path, windows, *, key, content, most_bytes=67_108_864))]
     fn new(
         py: Python<'_>,
         path: PathBuf,
         windows: &str,
         key: Vec<String>,
         content: Vec<String>,
-        most_keys: usize,
+        most_bytes: usize,
     ) -> PyResult<Self> {
-        let open = || Store::open(&path, WindowSpec::parse(windows)?, key, content, most_keys);
+        let open = || Store::open(&path, WindowSpec::parse(windows)?, key, content, most_bytes);
         py.detach(open).map(|store| WindowStore(Mutex::new(store))).map_err(|e| to_python(py, e))
     }
 
@@ -50,6 +50,11 @@ impl WindowStore {
 
     fn landed(&self, py: Python<'_>, log: &str, partition: &str, offset: i64) -> PyResult<bool> {
         py.detach(|| self.lock().landed(log, partition, offset)).map_err(|e| to_python(py, e))
+    }
+
+    fn memory(&self) -> (usize, usize, u64) {
+        let memory = self.lock().memory();
+        (memory.held, memory.peak, memory.spilled)
     }
 
     #[pyo3(signature = (rows, events, *, head, position, totals, replay, now_us))]

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from frazil.api.answers import answer
 from frazil.api.door import Door, Gate
 from frazil.errors import FrazilError
+from frazil.sink.window_progress import progress
 
 CATALOG_SECONDS = 5.0
 Component = dict[str, Any]
+_ROLES = {"process": "processing", "live": "counting of live windows"}
 
 
 async def live(request: Request) -> Response:
@@ -30,12 +32,13 @@ async def ready(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """All components: logs, disk, catalog, processing."""
+    """All components: logs, disk, catalog, processing, live windows."""
     door: Door = request.app.state.door
     components = log_components(door)
     components["catalog"] = await _catalog(door)
     components["process"] = _process(door)
-    return _answer(components)
+    windows = await asyncio.to_thread(_windows, door)
+    return _answer(components if windows is None else {**components, "windows": windows})
 
 
 def log_components(door: Door) -> dict[str, Component]:
@@ -92,13 +95,35 @@ def _read_catalog(door: Door) -> None:
     door.project.lake.catalog.list_namespaces()
 
 
-def _process(door: Door) -> Component:
-    """What the processing role last said of itself, in this machine's project directory."""
+def _windows(door: Door) -> Component | None:
+    """How far live windows are, and what their role last said; None for a project without."""
+    project = door.project
     try:
-        facts = json.loads((door.project.settings.state_dir / "run" / "process.json").read_text())
+        specs = list(project.windows.values())
+        part = _role(door, "live") if specs else None
+        if part is None:
+            return None
+        told = {}
+        for name in sorted({spec.contract for spec in specs}):
+            file = project.window_file(project.contract(name))
+            known = progress(file, [spec.name for spec in specs if spec.contract == name])
+            told.update({one.window: {"contract": name, **one.as_dict()} for one in known})
+        return {**part, "windows": told}
+    except FrazilError as error:
+        return {"state": "down", "detail": error.message, "code": error.code, "hint": error.hint}
+
+
+def _process(door: Door) -> Component:
+    return _role(door, "process")
+
+
+def _role(door: Door, role: str) -> Component:
+    """What a role last said of itself, in this machine's project directory."""
+    try:
+        facts = json.loads((door.project.settings.state_dir / "run" / f"{role}.json").read_text())
         workers = {name: {key: pulse[key] for key in ("state", "lag", "last_commit")} for name, pulse in facts["contracts"].items()}
     except (OSError, ValueError, KeyError, TypeError):
-        return {"state": "unknown", "detail": "no processing was seen here: start it with `frazil process`"}
+        return {"state": "unknown", "detail": f"no {_ROLES[role]} was seen here: start it with `frazil {role}`"}
     waiting = [name for name, worker in workers.items() if worker["state"] in ("waiting", "stopped")]
     state = "degraded" if waiting else "ok"
     detail = f"not going on: {', '.join(waiting)}" if waiting else ""

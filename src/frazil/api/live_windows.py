@@ -16,6 +16,7 @@ from frazil import telemetry
 from frazil.api.live import BAD_REQUEST, STOPPED, TOO_SLOW, UNKNOWN, gone, refuse
 from frazil.errors import ConfigError, FrazilError
 from frazil.sink.window_frames import STATES, frame
+from frazil.sink.window_progress import METRICS
 
 if TYPE_CHECKING:
     from frazil.contract.windows import WindowSpec
@@ -33,6 +34,7 @@ class LiveWindows:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._stopping = asyncio.Event()
+        watch_windows(project)
 
     async def serve(self, socket: WebSocket) -> None:
         """One client, until it leaves, takes nothing, or the server stops."""
@@ -98,6 +100,18 @@ class LiveWindows:
         except kernel.KernelError as error:
             _log.warning("live windows wait", window=spec.name, error=str(error))
             await socket.close(STOPPED, "connect again with after=<the last cursor>")
+
+
+def watch_windows(project: Project) -> None:
+    """Show the project's windows at `/metrics`. A windows.yaml that is wrong is told to those who ask for a window."""
+    try:
+        specs = list(project.windows.values())
+    except FrazilError as error:
+        _log.warning("no live windows", code=error.code, error=error.message)
+        return
+    for contract in {spec.contract for spec in specs}:
+        names = [spec.name for spec in specs if spec.contract == contract]
+        METRICS.watch(contract, project.window_file(project.contract(contract)), names)
 
 
 def _number(text: str | None) -> int | None:

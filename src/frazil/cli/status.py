@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as spelling
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +14,11 @@ from frazil.cli.output import Json, age, data, emit, say, size, table, talk
 from frazil.errors import EXIT_NO
 
 if TYPE_CHECKING:
+    from frazil.contract import Contract
+    from frazil.log import LogReader
     from frazil.project import Project
 
+_WINDOW_COLUMNS = ("window", "contract", "worker", "lag", "watermark", "behind", "open", "late")
 _COLUMNS = ("contract", "worker", "lag", "landed", "dead", "duplicates", "rate/s", "files", "size", "last commit")
 
 
@@ -28,7 +31,7 @@ def status(
     json: Json = False,
     watch: Annotated[float | None, typer.Option(min=0.5, help="Show it again every so many seconds; Ctrl-C ends.")] = None,
 ) -> None:
-    """How far each table is behind its log, how fast records come, how the tables are."""
+    """How far each table is behind its log, how fast records come, how the tables and the live windows are."""
     project = session.project()
     while True:
         rows = facts(project)
@@ -38,6 +41,9 @@ def status(
             if watch is not None and talk().is_terminal:
                 data().clear()
             table([_shown(row) for row in rows], _COLUMNS)
+            if windows := [_shown_window(row, one) for row in rows for one in row["windows"]]:
+                say("\n[bold]live windows[/]")
+                table(windows, _WINDOW_COLUMNS)
         if watch is None:
             return
         time.sleep(watch)
@@ -49,7 +55,7 @@ def facts(project: Project) -> list[dict[str, Any]]:
     from frazil.engine import heartbeat, lines
     from frazil.table.history import entries_of
 
-    beat = heartbeat.read(lines.running_dir(project.settings))
+    beat, live = (heartbeat.read(lines.running_dir(project.settings), role) for role in ("process", "live"))
     rows = []
     for contract in project.contracts.values():
         head = project.sink(contract).head()
@@ -57,10 +63,11 @@ def facts(project: Project) -> list[dict[str, Any]]:
         reader = project.log_reader(contract)
         try:
             lag, log_id = reader.lag(head.position), reader.log_id
+            windows = _windows(project, contract, reader, _pulse(live, contract.name))
         finally:
             reader.close()
         totals = {name: sum(getattr(one, name) for one in head.totals.values()) for name in ("records", "landed", "dead", "duplicates")}
-        pulse = (beat or {}).get("contracts", {}).get(contract.name, {}) if beat and beat["alive"] else {}
+        pulse = _pulse(beat, contract.name)
         rows.append(
             {
                 "contract": contract.name,
@@ -73,9 +80,34 @@ def facts(project: Project) -> list[dict[str, Any]]:
                 "rate": _rate(entries_of(raw)),
                 **{key: value for key, value in measured(raw).items() if key != "table"},
                 "position": spelling.loads(head.position.to_json()),
+                "windows": windows,
             }
         )
     return rows
+
+
+def _pulse(beat: dict[str, Any] | None, contract: str) -> dict[str, Any]:
+    """What a role that is alive says of a contract."""
+    return beat["contracts"].get(contract, {}) if beat and beat["alive"] else {}
+
+
+def _windows(project: Project, contract: Contract, reader: LogReader, pulse: dict[str, Any]) -> list[dict[str, Any]]:
+    """The contract's live windows; `lag` is how many records they did not count yet."""
+    from frazil.batch import Position
+    from frazil.sink.window_progress import progress
+
+    names = [spec.name for spec in project.windows.values() if spec.contract == contract.name]
+    if not names:
+        return []
+    reached = next(iter(project.window_positions(contract)), Position.empty())
+    facts = {"worker": pulse.get("state", "not running"), "error": pulse.get("error"), "lag": reader.lag(reached)}
+    return [{**one.as_dict(), **facts} for one in progress(project.window_file(contract), names)]
+
+
+def _shown_window(row: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
+    behind = one["behind_seconds"]
+    shown = "" if behind is None else f"{timedelta(seconds=round(behind))}" if behind >= 0 else "ahead"
+    return {**one, "contract": row["contract"], "watermark": one["watermark"] or "", "behind": shown}
 
 
 def _rate(entries: list[Any]) -> float:

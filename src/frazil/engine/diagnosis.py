@@ -6,18 +6,23 @@ import difflib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from frazil import settings as configuration
+from frazil.batch import Position
 from frazil.contract import Contract
+from frazil.contract.windows import FILE as WINDOWS
+from frazil.contract.windows import WindowSpec
 from frazil.engine import heartbeat, lines
 from frazil.errors import EXIT_OPERATOR, FrazilError
 from frazil.project import Project
 from frazil.settings import Settings
+from frazil.sink.window_progress import progress
 
 _MANY_FILES = 200
+_MANY_LATE = 0.01  # of the records in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,11 @@ def examine(root: Path | None, profile: str | None) -> list[Finding]:
         return found
     for contract in contracts.values():
         found.extend(_contract(project, contract))
+    if (settings.root / WINDOWS).exists():
+        windows = _tried(found, "windows", lambda: project.windows, lambda it: f"{len(it)}: {', '.join(it) or 'none'}") or {}
+        for name in sorted({spec.contract for spec in windows.values()}):
+            specs = [spec for spec in windows.values() if spec.contract == name]
+            found.extend(_windows(project, project.contract(name), specs))
     found.append(_door(settings))
     return found
 
@@ -126,13 +136,39 @@ def _contract(project: Project, contract: Contract) -> Iterator[Finding]:
         yield Finding(f"{name}: dead letters", "good", "none open")
 
 
+def _windows(project: Project, contract: Contract, specs: list[WindowSpec]) -> Iterator[Finding]:
+    """The live windows of one contract: who counts, what was late."""
+    part = f"{contract.name}: live windows"
+    try:
+        reached = next(iter(project.window_positions(contract)), Position.empty())
+        known = progress(project.window_file(contract), [spec.name for spec in specs])
+        reader = project.log_reader(contract)
+        try:
+            lag, counted = reader.lag(reached), sum(max(0, end + 1) for end in reader.ends().values())
+        finally:
+            reader.close()
+    except FrazilError as error:
+        state: Literal["advice", "bad"] = "bad" if error.exit_code == EXIT_OPERATOR else "advice"
+        yield Finding(part, state, f"[{error.code}] {error.message}", error.hint)
+        return
+    yield replace(_worker(project.settings, contract.name, lag, "live"), part=part)
+    for one in known:
+        at = "nothing counted yet" if one.watermark is None else f"final up to {one.watermark:%Y-%m-%d %H:%M:%S} UTC"
+        says = f"{at}, {one.open:,} open, {one.late:,} late"
+        if one.late > _MANY_LATE * counted:
+            hint = f"frazil windows late {one.window} shows them; a larger allowed_lateness in windows.yaml lets them in"
+            yield Finding(f"window {one.window}", "advice", says, hint)
+        else:
+            yield Finding(f"window {one.window}", "good", says)
+
+
 def head_summary(table: Any) -> dict[str, str]:
     head = table.current_snapshot()
     return dict(head.summary.additional_properties) if head is not None and head.summary is not None else {}
 
 
-def _worker(settings: Settings, name: str, lag: int) -> Finding:
-    beat = heartbeat.read(lines.running_dir(settings))
+def _worker(settings: Settings, name: str, lag: int, role: str = "process") -> Finding:
+    beat = heartbeat.read(lines.running_dir(settings), role)
     pulse = (beat or {}).get("contracts", {}).get(name)
     part = f"{name}: worker"
     if beat is None or pulse is None or not beat["alive"]:
@@ -140,7 +176,7 @@ def _worker(settings: Settings, name: str, lag: int) -> Finding:
         if stopped:
             return Finding(part, "bad", f"stopped: [{stopped['code']}] {stopped['message']}", stopped["hint"])
         state: Literal["good", "advice"] = "advice" if lag else "good"
-        return Finding(part, state, f"not running, {lag:,} records wait", "frazil up, or frazil process --until-idle")
+        return Finding(part, state, f"not running, {lag:,} records wait", f"frazil up, or frazil {role} --until-idle")
     if pulse["state"] == "stopped":
         error = pulse["error"] or {"code": "?", "message": "", "hint": ""}
         return Finding(part, "bad", f"stopped: [{error['code']}] {error['message']}", error["hint"])

@@ -21,6 +21,8 @@ LAG = Gauge("frazil_lag_records", "Records in the log behind the table's positio
 RETRIES = Counter("frazil_retries", "Attempts that failed and were made again", ("contract", "reason"), registry=registry)
 WAITING = Gauge("frazil_unavailable", "1 while a system does not answer", _BY, registry=registry)
 STOPPED = Gauge("frazil_stopped", "1 while a contract waits for an operator", _BY, registry=registry)
+WINDOW_MEMORY = Gauge("frazil_window_memory_bytes", "Bytes of open windows held in memory", _BY, registry=registry)
+SPILLED = Counter("frazil_window_keys_spilled", "Keys of open windows that went back to the file to make room", _BY, registry=registry)
 PUBLISHED = Counter("frazil_dead_letters_published", "Dead letters sent to their topic", _BY, registry=registry)
 RETRIED = Counter(
     "frazil_letters_retried", "Letters tried again: landed, duplicate, still_bad, given_up", ("contract", "outcome"), registry=registry

@@ -11,11 +11,14 @@ from frazil.engine.heartbeat import Heartbeat
 from frazil.engine.lease import Lease
 from frazil.engine.lines import running_dir
 from frazil.engine.local import Engine, Line, Pace
+from frazil.engine.metrics import SPILLED, WINDOW_MEMORY
 from frazil.engine.window_topics import WindowTopics
 from frazil.errors import Corrupt, FrazilError
+from frazil.process.where import Where
 from frazil.project import Project
 from frazil.settings import Settings
 from frazil.sink import Commit
+from frazil.sink.window_progress import METRICS
 from frazil.sink.window_results import WindowResults
 from frazil.sink.windows import WindowKeys, WindowSink
 from frazil.telemetry import logger
@@ -49,8 +52,11 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
     def make() -> Line:
         project = Project(settings)
         contract = project.contract(name)
-        sink = project.window_sink(contract)
         specs = {spec.name: spec for spec in project.windows.values() if spec.contract == name}
+        conditions = {spec.name: Where(spec.where, contract) for spec in specs.values() if spec.where}
+        file, memory = project.window_file(contract), settings.live.memory_bytes
+        sink = WindowSink(file, contract, list(specs.values()), conditions, memory_bytes=memory)
+        METRICS.watch(name, project.window_file(contract), list(specs))
         results = WindowResults(project.lake, project.window_file(contract), name, specs)
         topics = WindowTopics(project, name, list(specs.values()))
         every = settings.process.max_delay.total_seconds()
@@ -62,7 +68,7 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
             sink=sink,
             letters=Following([(results.adopt, every), (topics.adopt, _TOPIC_SECONDS)], at_once=at_once),
             lease=Lease(running_dir(settings), f"windows-{name}"),
-            upkeep=_tidy(sink),
+            upkeep=_after_commits(sink),
         )
 
     return make
@@ -99,10 +105,15 @@ class Following:
             _log.warning("results follow later", code=error.code, error=error.message)
 
 
-def _tidy(sink: WindowSink) -> Callable[[Commit], None]:
+def _after_commits(sink: WindowSink) -> Callable[[Commit], None]:
     done = [time.monotonic()]
+    name, told = sink.contract.name, [0]
 
     def after(commit: Commit) -> None:
+        held, _, spilled = sink.store.memory()
+        WINDOW_MEMORY.labels(name).set(held)
+        SPILLED.labels(name).inc(spilled - told[0])
+        told[0] = spilled
         if time.monotonic() - done[0] > _TIDY_SECONDS:
             done[0] = time.monotonic()
             sink.maintain()

@@ -41,13 +41,22 @@ class WindowSink:
         contract: The events' contract.
         specs: The windows.
         conditions: By window name; a window without one is about every event.
+        memory_bytes: What open windows take in memory at most, as the kernel reckons; the others lie in the file.
 
     Raises:
         Unavailable: The file cannot be opened.
         Corrupt: The file is not what was written.
     """
 
-    def __init__(self, file: Path, contract: Contract, specs: Sequence[WindowSpec], conditions: Mapping[str, Condition]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        contract: Contract,
+        specs: Sequence[WindowSpec],
+        conditions: Mapping[str, Condition],
+        *,
+        memory_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
         self.contract = contract
         self._specs, self._conditions = tuple(specs), conditions
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +64,7 @@ class WindowSink:
         kinds = {one.name: one.kind for one in contract.fields}
         content = [name for name in content_columns(contract) if kinds.get(name, "json") != "json"]  # JSON has many spellings
         with kernel_errors():
-            self.store = kernel.WindowStore(str(file), plans, key=key_columns(contract), content=content)
+            self.store = kernel.WindowStore(str(file), plans, key=key_columns(contract), content=content, most_bytes=memory_bytes)
 
     def head(self) -> Head:
         with kernel_errors():

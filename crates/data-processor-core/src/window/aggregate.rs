@@ -98,6 +98,18 @@ impl Accumulator {
         }
     }
 
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let beside = match self {
+            Accumulator::Distinct(Distinct::Few(hashes)) => 16 * hashes.len(),
+            Accumulator::Distinct(Distinct::Many(registers)) => registers.len(),
+            Accumulator::Quantiles(buckets) => 24 * (buckets.below.len() + buckets.above.len()),
+            Accumulator::Min(Extreme::Text(text)) | Accumulator::Max(Extreme::Text(text)) => text.len(),
+            _ => 0,
+        };
+        std::mem::size_of::<Accumulator>() + beside
+    }
+
     /// As if the other's values had been added to this one.
     pub fn merge(&mut self, other: &Accumulator) {
         match (self, other) {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
 use rusqlite::{Connection, params};
 
 use super::group::{Group, Touched};
 use super::spec::{Emit, Shape};
-use super::store::{Turn, gap_us};
+use super::store::gap_us;
+use super::turn::Turn;
 
 /// States of a result, as the file spells them.
 pub const PROVISIONAL: i64 = 0;
@@ -15,6 +15,9 @@ pub const PROVISIONAL: i64 = 0;
 pub const FINAL: i64 = 1;
 /// The session became part of an earlier one.
 pub const MERGED: i64 = 2;
+
+/// Windows that are ended at a time.
+const PAGE: usize = 2_000;
 
 /// Giving out results once a batch is counted; `after` is the watermark that now holds.
 pub(super) struct Emission<'a, 'b> {
@@ -24,11 +27,11 @@ pub(super) struct Emission<'a, 'b> {
 
 impl Emission<'_, '_> {
     /// Saves what changed and gives out results, in the order of keys and starts; then ends every window that is due.
-    pub(super) fn give(&mut self, touched: HashMap<String, Touched>) -> rusqlite::Result<u64> {
+    pub(super) fn give(&mut self, mut touched: BTreeMap<String, Touched>) -> rusqlite::Result<u64> {
         let mut given = 0;
-        for (key, what) in touched.into_iter().collect::<BTreeMap<_, _>>() {
+        while let Some((key, what)) = touched.pop_first() {
             for (start, end, revision) in &what.merged {
-                self.forget(&key, *start)?;
+                self.turn.forget(&key, *start)?;
                 if *revision > 0 {
                     given += self.result(&key, (*start, *end), revision + 1, MERGED, "{}")?;
                 }
@@ -36,98 +39,90 @@ impl Emission<'_, '_> {
             for start in what.changed {
                 given += self.changed(&key, start)?;
             }
-            self.drop_if_empty(&key)?;
+            self.turn.cache.drop_if_empty(self.turn.id, &key);
+            self.turn.make_room(&touched)?;
         }
-        for (key, start) in self.due()? {
-            given += self.end(&key, start)?;
-            self.drop_if_empty(&key)?;
-        }
+        given += self.end_due()?;
         self.forget_closed()?;
         Ok(given)
     }
 
     fn changed(&mut self, key: &str, start: i64) -> rusqlite::Result<u64> {
         let (spec, after) = (self.turn.spec, self.after);
-        let Some(group) = self.turn.state(key)?.get_mut(&start) else { return Ok(0) };
-        if spec.is_final(group.end, after) {
-            return self.end(key, start);
-        }
-        if spec.emit == Emit::Final {
-            let group = group.clone();
-            return self.save(key, start, &group).map(|()| 0);
-        }
-        group.revision += 1;
-        let group = group.clone();
-        self.save(key, start, &group)?;
-        self.result(key, (start, group.end), group.revision, PROVISIONAL, &group.result(spec))
+        let found = self.turn.change(key, |state| {
+            let group = state.get_mut(&start)?;
+            if spec.is_final(group.end, after) {
+                return None;
+            }
+            group.revision += i64::from(spec.emit == Emit::Update);
+            Some((group.clone(), (spec.emit == Emit::Update).then(|| group.result(spec))))
+        })?;
+        let Some((group, body)) = found else { return self.end(key, start) };
+        self.turn.save(key, start, &group)?;
+        body.map_or(Ok(0), |body| self.result(key, (start, group.end), group.revision, PROVISIONAL, &body))
     }
 
     fn end(&mut self, key: &str, start: i64) -> rusqlite::Result<u64> {
         let spec = self.turn.spec;
-        let state = self.turn.state(key)?;
-        let Some(mut group) = state.remove(&start) else { return Ok(0) };
-        group.revision += 1;
-        let given = (start, group.end, group.revision, group.result(spec));
-        if matches!(spec.shape, Shape::Session { .. }) {
-            let closed = Group { closed: true, accumulators: Vec::new(), ..group };
-            state.insert(start, closed.clone());
-            self.save(key, start, &closed)?;
+        let ended = self.turn.change(key, |state| {
+            let mut group = state.remove(&start)?;
+            group.revision += 1;
+            let body = group.result(spec);
+            if matches!(spec.shape, Shape::Session { .. }) {
+                group = Group { closed: true, accumulators: Vec::new(), ..group };
+                state.insert(start, group.clone());
+            }
+            Some((group, body))
+        })?;
+        let (group, body) = ended.ok_or(rusqlite::Error::InvalidQuery)?; // the file knows a window that it does not hold
+        if group.closed {
+            self.turn.save(key, start, &group)?;
         } else {
-            self.forget(key, start)?;
+            self.turn.forget(key, start)?;
         }
-        self.result(key, (given.0, given.1), given.2, FINAL, &given.3)
+        self.result(key, (start, group.end), group.revision, FINAL, &body)
     }
 
-    /// Windows that the watermark has passed.
-    fn due(&self) -> rusqlite::Result<Vec<(String, i64)>> {
-        let Some(after) = self.after else { return Ok(Vec::new()) };
+    /// Ends windows that the watermark has passed, the oldest first: a page at a time, however many there are.
+    fn end_due(&mut self) -> rusqlite::Result<u64> {
+        let Some(after) = self.after else { return Ok(0) };
         let last = if gap_us(self.turn.spec) > 0 { after.saturating_sub(1) } else { after };
-        let mut query = self.turn.transaction.prepare_cached(
-            "SELECT key, start FROM groups WHERE window = ?1 AND closed = 0 AND \"end\" <= ?2 ORDER BY key, start",
-        )?;
-        query.query_map(params![self.turn.id, last], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let mut given = 0;
+        loop {
+            let due = self.page(false, last)?;
+            for (key, start) in &due {
+                given += self.end(key, *start)?;
+                self.turn.cache.drop_if_empty(self.turn.id, key);
+                self.turn.make_room(&BTreeMap::new())?;
+            }
+            if due.len() < PAGE {
+                return Ok(given);
+            }
+        }
     }
 
     /// Final sessions that no event in time can touch any more.
     fn forget_closed(&mut self) -> rusqlite::Result<()> {
         let (Some(after), gap @ 1..) = (self.after, gap_us(self.turn.spec)) else { return Ok(()) };
-        let gone: Vec<(String, i64)> = {
-            let mut query = self
-                .turn
-                .transaction
-                .prepare_cached("SELECT key, start FROM groups WHERE window = ?1 AND closed = 1 AND \"end\" <= ?2")?;
-            let found =
-                query.query_map(params![self.turn.id, after.saturating_sub(gap)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            found.collect::<rusqlite::Result<_>>()?
-        };
-        for (key, start) in gone {
-            self.forget(&key, start)?;
-            self.turn.state(&key)?.remove(&start);
-            self.drop_if_empty(&key)?;
+        loop {
+            let gone = self.page(true, after.saturating_sub(gap))?;
+            for (key, start) in &gone {
+                self.turn.forget(key, *start)?;
+                self.turn.change(key, |state| state.remove(start))?;
+                self.turn.cache.drop_if_empty(self.turn.id, key);
+                self.turn.make_room(&BTreeMap::new())?;
+            }
+            if gone.len() < PAGE {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    fn drop_if_empty(&mut self, key: &str) -> rusqlite::Result<()> {
-        if self.turn.state(key)?.is_empty() {
-            self.turn.states.remove(&(self.turn.id, key.to_owned()));
-        }
-        Ok(())
-    }
-
-    fn save(&self, key: &str, start: i64, group: &Group) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO groups (window, key, start, \"end\", revision, closed, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        self.turn
-            .transaction
-            .prepare_cached(sql)?
-            .execute(params![self.turn.id, key, start, group.end, group.revision, group.closed, group.encode()])
-            .map(drop)
-    }
-
-    fn forget(&self, key: &str, start: i64) -> rusqlite::Result<()> {
-        let mut delete =
-            self.turn.transaction.prepare_cached("DELETE FROM groups WHERE window = ?1 AND key = ?2 AND start = ?3")?;
-        delete.execute(params![self.turn.id, key, start]).map(drop)
+    /// The next windows that ended at or before an instant.
+    fn page(&self, closed: bool, last: i64) -> rusqlite::Result<Vec<(String, i64)>> {
+        let sql = "SELECT key, start FROM groups WHERE window = ?1 AND closed = ?2 AND \"end\" <= ?3 ORDER BY \"end\", key, start LIMIT ?4";
+        let mut query = self.turn.transaction.prepare_cached(sql)?;
+        query.query_map(params![self.turn.id, closed, last, PAGE as i64], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
     fn result(&self, key: &str, window: (i64, i64), revision: i64, state: i64, body: &str) -> rusqlite::Result<u64> {

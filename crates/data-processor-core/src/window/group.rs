@@ -95,6 +95,12 @@ impl Group {
         Group { end, revision: 0, closed: false, accumulators: spec.aggregates.iter().map(Accumulator::new).collect() }
     }
 
+    /// About how much memory it takes, accumulators included.
+    pub fn bytes(&self) -> usize {
+        let own = std::mem::size_of::<Group>() + 2 * std::mem::size_of::<i64>();
+        own + self.accumulators.iter().map(Accumulator::bytes).sum::<usize>()
+    }
+
     fn add(&mut self, spec: &WindowSpec, values: &[Value<'_>]) {
         for ((accumulator, value), column) in self.accumulators.iter_mut().zip(values).zip(&spec.aggregates) {
             accumulator.add(*value, column.scale);

@@ -1,20 +1,19 @@
 //! One SQLite file per contract: state of its windows, position and keys, changed together in one transaction.
 //!
 //! The file is the truth and may be larger than memory; what was used last is kept in a cache of bounded size, which is
-//! dropped whenever the file says something else. Committed means fsynced (WAL, `synchronous=FULL`). One process writes;
+//! dropped whenever the file says something else; within a commit, too, what does not fit goes to the file. Committed means fsynced (WAL, `synchronous=FULL`). One process writes;
 //! others read by [`super::WindowReader`].
 
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use hashbrown::HashMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::cache::{Cache, Memory};
 use super::columns::{Events, Inputs};
-use super::emit::Emission;
-use super::group::{self, Group, KeyState, Touched};
 use super::keys::Keys;
 use super::spec::{Shape, WindowSpec};
+use super::turn::Turn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::dedupe::random;
 
@@ -80,19 +79,12 @@ pub struct WindowStore {
     cache: Cache,
 }
 
-/// Keys used last, with the sequence of the file they reflect.
-struct Cache {
-    states: HashMap<(i64, String), KeyState>,
-    reflects: i64,
-    most_keys: usize,
-}
-
 impl WindowStore {
     /// Opens or makes the file for these windows. State of windows that are not among them, or of another hash, is dropped.
     ///
     /// `key` and `content` are the columns that identify an event and that its repetitions agree in; no key: only places
-    /// protect it. `most_keys` bounds the cache.
-    pub fn open(path: &Path, specs: Vec<WindowSpec>, key: Vec<String>, content: Vec<String>, most_keys: usize) -> Result<Self> {
+    /// protect it. `most_bytes` bounds what is held of open windows in memory: the rest lies in the file.
+    pub fn open(path: &Path, specs: Vec<WindowSpec>, key: Vec<String>, content: Vec<String>, most_bytes: usize) -> Result<Self> {
         let opened = || -> rusqlite::Result<(Connection, (u64, u64))> {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -107,7 +99,7 @@ impl WindowStore {
         };
         let (mut connection, secret) = opened().map_err(failed)?;
         let specs = adopt(&mut connection, specs).map_err(failed)?;
-        let cache = Cache { states: HashMap::new(), reflects: -1, most_keys };
+        let cache = Cache::new(most_bytes);
         Ok(WindowStore { connection, specs, keys: Keys { key, content, secret }, cache })
     }
 
@@ -128,6 +120,11 @@ impl WindowStore {
         self.keys.seen(&self.connection, rows, &Events::of(events)?)
     }
 
+    /// How much of the open windows is held in memory.
+    pub fn memory(&self) -> Memory {
+        self.cache.memory
+    }
+
     /// Whether an event from this place is counted.
     pub fn landed(&self, log: &str, partition: &str, offset: i64) -> Result<bool> {
         super::keys::landed(&self.connection, log, partition, offset).map_err(failed)
@@ -138,8 +135,8 @@ impl WindowStore {
     /// Fails with `window.conflict` when anything but maintenance was committed since `change.head`; nothing is changed then.
     pub fn append(&mut self, rows: &RecordBatch, events: &RecordBatch, change: &Change<'_>) -> Result<Appended> {
         let done = self.transact(rows, events, change);
-        if done.is_err() || self.cache.states.len() > self.cache.most_keys {
-            self.cache.states.clear();
+        if done.is_err() {
+            self.cache.clear(); // what it holds was rolled back
         }
         done
     }
@@ -150,7 +147,7 @@ impl WindowStore {
         let sequence = number(&transaction, "sequence").map_err(failed)?;
         check_head(&transaction, sequence, change.head)?;
         if cache.reflects != sequence {
-            cache.states.clear();
+            cache.clear();
         }
         let batch = Events::of(events)?;
         let mut done = Appended { sequence: sequence + 1, ..Appended::default() };
@@ -158,7 +155,7 @@ impl WindowStore {
         let mut oldest: Option<i64> = None;
         for (n, (id, spec)) in specs.iter().enumerate() {
             let inputs = Inputs::of(events, n, spec)?;
-            let mut turn = Turn { transaction: &transaction, id: *id, spec, states: &mut cache.states, now_us: change.now_us };
+            let mut turn = Turn { transaction: &transaction, id: *id, spec, cache, now_us: change.now_us };
             let (watermark, results, late) = turn.run(&batch, &inputs)?;
             done.results += results;
             done.late += late;
@@ -203,78 +200,6 @@ impl WindowStore {
         }
         Ok(gone)
     }
-}
-
-/// One window's part of a commit.
-pub(super) struct Turn<'a> {
-    pub(super) transaction: &'a Transaction<'a>,
-    pub(super) id: i64,
-    pub(super) spec: &'a WindowSpec,
-    pub(super) states: &'a mut HashMap<(i64, String), KeyState>,
-    pub(super) now_us: i64,
-}
-
-impl Turn<'_> {
-    /// The watermark for the next batch, results given out, late pairs.
-    fn run(&mut self, events: &Events<'_>, inputs: &Inputs<'_>) -> Result<(Option<i64>, u64, u64)> {
-        let before: Option<i64> = self
-            .transaction
-            .prepare_cached("SELECT watermark FROM windows WHERE id = ?1")
-            .and_then(|mut query| query.query_row([self.id], |row| row.get(0)))
-            .map_err(failed)?;
-        let mut touched: HashMap<String, Touched> = HashMap::new();
-        let mut late: Vec<(usize, String, i64)> = Vec::new();
-        let spec = self.spec;
-        for row in (0..events.time.len()).filter(|row| inputs.holds(*row)) {
-            let key = inputs.key(row);
-            let state = self.state(&key).map_err(failed)?;
-            let at = (events.time[row], before);
-            let too_late = |start| late.push((row, key.clone(), start));
-            group::add(spec, state, touched.entry_ref(&key).or_default(), at, &inputs.values(row), too_late);
-        }
-        let after = self.spec.watermark(before, events.largest());
-        self.keep_late(events, &late, before).map_err(failed)?;
-        let results = Emission { turn: self, after }.give(touched).map_err(failed)?;
-        self.transaction
-            .prepare_cached("UPDATE windows SET watermark = ?2, late = late + ?3 WHERE id = ?1")
-            .and_then(|mut update| update.execute(params![self.id, after, late.len() as i64]))
-            .map_err(failed)?;
-        Ok((after, results, late.len() as u64))
-    }
-
-    fn keep_late(&self, events: &Events<'_>, late: &[(usize, String, i64)], watermark: Option<i64>) -> rusqlite::Result<()> {
-        let mut insert = self.transaction.prepare_cached(
-            "INSERT INTO late (window, key, start, time, watermark, source, offset) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        for (row, key, start) in late {
-            let source = super::keys::source(self.transaction, events.log.value(*row), events.partition.value(*row))?;
-            let at = watermark.unwrap_or(i64::MIN);
-            insert.execute(params![self.id, key, start, events.time[*row], at, source, events.offset[*row]])?;
-        }
-        Ok(())
-    }
-
-    /// The open windows of a key, from the cache or the file.
-    pub(super) fn state(&mut self, key: &str) -> rusqlite::Result<&mut KeyState> {
-        let name = (self.id, key.to_owned());
-        if !self.states.contains_key(&name) {
-            let loaded = load(self.transaction, self.id, key)?;
-            self.states.insert(name.clone(), loaded);
-        }
-        Ok(self.states.entry(name).or_default())
-    }
-}
-
-fn load(connection: &Connection, window: i64, key: &str) -> rusqlite::Result<KeyState> {
-    let mut query =
-        connection.prepare_cached("SELECT start, \"end\", revision, closed, state FROM groups WHERE window = ?1 AND key = ?2")?;
-    let groups = query.query_map(params![window, key], |row| {
-        let bytes: Vec<u8> = row.get(4)?;
-        let accumulators = Group::decode(&bytes).ok_or(rusqlite::Error::InvalidQuery)?;
-        let group = Group { end: row.get(1)?, revision: row.get(2)?, closed: row.get(3)?, accumulators };
-        Ok((row.get(0)?, group))
-    })?;
-    groups.collect()
 }
 
 /// Fails when anything but maintenance was committed since `head`.
