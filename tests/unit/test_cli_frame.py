@@ -6,12 +6,15 @@ import errno
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from frazil.cli import app, failure, output, session
 from frazil.errors import CommitConflict, ConfigError, ContractError, Corrupt, FrazilError, OffsetExpired, Throttled, Unavailable
@@ -90,6 +93,22 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(app, "app", interrupted)
     assert app.run(["status"]) == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+def test_help_loses_no_word_to_markup() -> None:
+    """Square brackets are markup where help is drawn: `[pipelines]` unescaped would not be shown at all."""
+
+    def texts(command: object) -> Iterator[str]:
+        yield str(getattr(command, "help", None) or "")
+        for option in getattr(command, "params", ()):
+            yield str(getattr(option, "help", None) or "")
+        for inner in getattr(command, "commands", {}).values():
+            yield from texts(inner)
+
+    said = list(texts(typer.main.get_command(app.app)))
+    assert len(said) > 100
+    for text in said:
+        assert len(Text.from_markup(text).plain) >= len(text.replace("\\[", "[")), text
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:

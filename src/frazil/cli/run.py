@@ -66,7 +66,7 @@ def run(
 
 
 def schedule() -> None:
-    """Start pipelines by clock and by new snapshots, as `[pipelines.NAME]` says, and what others put into the queue."""
+    """Start pipelines by clock and by new snapshots, as frazil.toml says, and what others put into the queue."""
     from frazil import telemetry
     from frazil.pipeline.scheduler import Scheduler
 
