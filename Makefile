@@ -92,6 +92,10 @@ airflow: build .venv-airflow/.installed ## Run the shop's DAGs in Airflow at htt
 chaos: build ## Kill everything, again and again, and count (slow)
 	FRAZIL_CHAOS=1 $(BIN)/pytest -q -s tests/faults/test_kill_processor.py tests/faults/test_kill_everything.py --timeout 3600
 
+.PHONY: faults
+faults: build ## Kafka's faults at full size: a million events, 100 rebalances, 20 broker kills (slow)
+	$(BIN)/pytest -q -s -m slow tests/faults/test_kafka_*.py --timeout 3600
+
 .PHONY: fuzz
 fuzz: ## Coverage-guided fuzzing of every parser, a minute each (SECONDS_EACH=600 for longer)
 	fuzz/run.sh

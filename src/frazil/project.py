@@ -245,7 +245,12 @@ class Project:
 
         brokers = self.settings.log.url.removeprefix("kafka://")
         kafka = self.settings.kafka
-        return KafkaConnection(brokers, options=kafka.properties(), delivery_timeout=kafka.delivery_timeout.total_seconds())
+        return KafkaConnection(
+            brokers,
+            options=kafka.properties(),
+            delivery_timeout=kafka.delivery_timeout.total_seconds(),
+            seats=self.settings.state_dir / "run" / "kafka",
+        )
 
     def _topic(self, contract: Contract) -> str:
         """The contract's topic, made when absent."""

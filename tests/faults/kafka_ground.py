@@ -10,9 +10,10 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from testbed.kafka import Cluster
@@ -30,6 +31,7 @@ class KafkaGround(Ground):
     """A project whose log is a cluster. What clients brought is counted under a lock: they are several."""
 
     unsure: int = 0  # records that were sent again without a key after an answer that told nothing
+    allowed: float = float("inf")  # good events that clients may have sent by now
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -109,6 +111,9 @@ class Client(threading.Thread):
     def run(self) -> None:
         try:
             while not self.ended.is_set():
+                if len(self.ground.acked) >= self.ground.allowed:
+                    time.sleep(0.01)
+                    continue
                 chance = self.chance
                 self.send(self.ground.brought(chance.randint(1, self.size), chance.randint(0, 3), chance.randint(0, 5)))
                 time.sleep(chance.uniform(0, self.pause))
@@ -208,12 +213,17 @@ class Stalls(threading.Thread):
     def __init__(self, ground: KafkaGround) -> None:
         super().__init__(daemon=True)
         self.ground, self.ended = ground, threading.Event()
-        self.seen: list[tuple[float, str]] = []
-        """Seconds and partition of every wait that is over, or was not at the end."""
+        self.seen: list[tuple[float, float, str]] = []
+        """When each wait was over (monotonic seconds), how many seconds it took, and of which partition."""
 
     @property
     def longest(self) -> float:
-        return max((seconds for seconds, _ in self.seen), default=0.0)
+        return max((seconds for _, seconds, _ in self.seen), default=0.0)
+
+    def worst_between(self, moments: Sequence[float]) -> list[float]:
+        """The longest wait that ended between each moment and the next, in order of length."""
+        bounds = pairwise(moments)
+        return sorted(max((took for at, took, _ in self.seen if begun < at <= over), default=0.0) for begun, over in bounds)
 
     def run(self) -> None:
         project, reader = self.ground.project, self.ground.reader()
@@ -230,9 +240,9 @@ class Stalls(threading.Thread):
                 at = -1 if at is None else at
                 before, since = stood.get(partition, (at, now))
                 if at > before:
-                    self.seen.append((now - since, partition))
+                    self.seen.append((now, now - since, partition))
                 stood[partition] = (before, since) if at == before and end > at else (at, now)
-        self.seen += [(time.monotonic() - since, partition) for partition, (_, since) in stood.items()]
+        self.seen += [(time.monotonic(), time.monotonic() - since, partition) for partition, (_, since) in stood.items()]
         reader.close()
 
     def __enter__(self) -> Stalls:

@@ -13,14 +13,15 @@ from tests.faults.killing import zygote
 
 
 @pytest.mark.prop(2)
-def test_brokers_that_are_killed_and_come_back_lose_and_double_nothing(quorum: Quorum, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+def test_brokers_that_are_killed_and_come_back_lose_and_double_nothing(quorum: Quorum, tmp_path: Path, kills: int) -> None:
     ground = KafkaGround.on(tmp_path / "p", quorum)
     with zygote(tmp_path) as made:
         roles = Roles(ground, made)
         children = [roles.serve(), roles.process(), roles.process()]
         with sending(ground, roles.port):
             time.sleep(1)
-            for _ in range(2):
+            for _ in range(kills):
                 victim = quorum.leaders(ground.topic)[0]
                 quorum.node(victim).kill()
                 time.sleep(1.5)

@@ -129,7 +129,8 @@ class Worker:
         if due > now:
             self._stop.wait(min(due - now, self._pace.poll))
             return None
-        self._pump()
+        if self._pump() is None:
+            self._stop.wait(self._pace.poll)  # what waits is another's: members of a group share a log
         return None
 
     def _pump(self) -> Commit | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
 
@@ -25,9 +26,11 @@ except ImportError as error:
     ) from error
 
 ANSWER_S = 10.0
-"""How long a question to the cluster may take."""
+"""How long a question to the cluster may take, tries together."""
 
+_FIRST_TRY_S = 1.5  # a client waits for the broker that it asked; a new one, after this time, asks who leads now
 _ELECTION_S = 3.0
+T = TypeVar("T")
 _REFUSED = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -35,6 +38,13 @@ _REFUSED = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
+)
+_DECIDED = (
+    KafkaError.TOPIC_ALREADY_EXISTS,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
 )
 
 
@@ -64,11 +74,13 @@ class KafkaConnection:
         brokers: `host:port[,host:port…]`.
         options: Further librdkafka properties (TLS, SASL), laid over ours.
         delivery_timeout: Seconds until an append that nobody answered is `Unavailable`.
+        seats: Directory of this machine where who is killed leaves its names for who starts again; None: clusters learn by timeouts.
     """
 
     brokers: str
     options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
     delivery_timeout: float = 30.0
+    seats: Path | None = None
 
     def client(self, **own: object) -> dict[str, Any]:
         """Configuration of a client; `own` with underscores for dots."""
@@ -85,20 +97,42 @@ class KafkaConnection:
             Unavailable, ConfigError: The cluster does not answer, or refuses.
         """
         made = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
+
+        def make(client: AdminClient, seconds: float) -> None:
+            client.create_topics([made], operation_timeout=seconds, request_timeout=seconds)[topic].result(seconds + 1)
+
         with answering(f"topic {topic!r} cannot be made", topic=topic):
             try:
-                admin.client.create_topics([made], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+                self._asked(admin, make, _DECIDED)
                 self._described(admin, topic)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
+    def _asked(self, admin: Admin, question: Callable[[AdminClient, float], T], final: Container[int] = ()) -> T:
+        """Ask within so many seconds, and again with a new client and more time, until there is an answer or `ANSWER_S` are over."""
+        until, seconds = time.monotonic() + ANSWER_S, _FIRST_TRY_S
+        while True:
+            try:
+                return question(admin.client, seconds)
+            except (KafkaException, TimeoutError) as error:
+                admin.renew()
+                code = error.args[0].code() if isinstance(error, KafkaException) else None
+                if code in _REFUSED or code in final or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+            seconds = max(_FIRST_TRY_S, min(2 * seconds, until - time.monotonic()))
+
     def _described(self, admin: Admin, topic: str) -> Any:
         """The topic's description; None when the cluster does not know it, and still not after a while: brokers learn one by one."""
         until = time.monotonic() + _ELECTION_S
+
+        def describe(client: AdminClient, seconds: float) -> Any:
+            return client.describe_topics(TopicCollection([topic]), request_timeout=seconds)[topic].result(seconds + 1)
+
         while True:
             try:
-                return admin.client.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(ANSWER_S)
+                return self._asked(admin, describe, (KafkaError.UNKNOWN_TOPIC_OR_PART,))
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
@@ -112,8 +146,12 @@ class KafkaConnection:
         Raises:
             Corrupt: `log.recreated`: the topic is gone.
         """
-        with answering("the cluster does not say what it holds", topic=topic), _renewing(admin):
-            cluster = admin.client.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S).cluster_id
+
+        def describe(client: AdminClient, seconds: float) -> Any:
+            return client.describe_cluster(request_timeout=seconds).result(seconds + 1)
+
+        with answering("the cluster does not say what it holds", topic=topic):
+            cluster = self._asked(admin, describe).cluster_id
             found = self._described(admin, topic)
         if found is None:
             raise Corrupt(f"topic {topic!r} is gone", code="log.recreated", hint="put the old topic back", topic=topic)
@@ -129,17 +167,13 @@ class KafkaConnection:
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         spec = OffsetSpec.earliest() if oldest else OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): spec for number in partitions}
-        until = time.monotonic() + _ELECTION_S
+
+        def ask(client: AdminClient, seconds: float) -> dict[int, int]:
+            answers = client.list_offsets(asked, isolation_level=isolation, request_timeout=seconds)
+            return {at.partition: answer.result(seconds + 1).offset for at, answer in answers.items()}
+
         with answering("the cluster does not say how far the log goes", topic=topic):
-            while True:
-                try:
-                    with _renewing(admin):
-                        answers = admin.client.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
-                        return {at.partition: answer.result(ANSWER_S).offset for at, answer in answers.items()}
-                except KafkaException as error:  # a new topic, a leader that is just being elected, or a client that knows the last one
-                    if error.args[0].code() in _REFUSED or time.monotonic() > until:
-                        raise
-                time.sleep(0.1)
+            return self._asked(admin, ask)  # a new topic, a leader that is just being elected, or a client that knows the last one
 
     def topic_config(self, admin: Admin, topic: str) -> dict[str, str]:
         """The topic's configuration as the cluster holds it."""
@@ -156,15 +190,6 @@ def frazil_error(error: KafkaError, message: str, **context: object) -> FrazilEr
             f"{message}: {error.str()}", code="log.refused", hint="check [kafka] in frazil.toml and the cluster's access rules", **context
         )
     return Unavailable(f"{message}: {error.str()}", code="log.unavailable", hint="is the cluster up and reachable?", **context)
-
-
-@contextmanager
-def _renewing(admin: Admin) -> Iterator[None]:
-    try:
-        yield
-    except (KafkaException, TimeoutError):
-        admin.renew()
-        raise
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,9 +15,14 @@ from frazil.batch import Span
 from frazil.errors import FrazilError, Unavailable
 from frazil.log import Appended, Record, Records
 from frazil.log.kafka.connection import KafkaConnection, frazil_error
-from frazil.log.kafka.origin import header
+from frazil.log.kafka.origin import header, spoken_by
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BY_KEY = -1  # librdkafka's PARTITION_UA: the partitioner decides
+
+Piece = tuple[bytes | None, bytes | None, int | None]
+"""Value, key and line of a record: plain, since there are many."""
+
 MOST_WAITING = 256 * 1024 * 1024
 """Bytes that may wait for the cluster; more is refused, so that clients slow down."""
 
@@ -31,7 +36,7 @@ def running() -> Future[Appended]:
 
 @dataclass
 class Delivery:
-    """One request on its way: answered once, when its last record is."""
+    """One request on its way: answered once, when its last record is. `waiting` falls in the client's thread, `unsent` is set in ours."""
 
     log_id: str
     request: int
@@ -39,6 +44,8 @@ class Delivery:
     done: Future[Appended] = field(default_factory=running)
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
     error: KafkaError | None = None
+    unsent: int = 0
+    _settling: threading.Lock = field(default_factory=threading.Lock)
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
         """A record's delivery report; the last one settles the request."""
@@ -47,16 +54,26 @@ class Delivery:
             self.error = self.error or error
         else:
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-            first, last = self.ranges.get(partition, (offset, offset))
-            self.ranges[partition] = (min(first, offset), max(last, offset))
-        if self.waiting == 0:
+            first, last = self.ranges.get(partition) or (offset, offset)
+            if offset > last or offset <= first:
+                self.ranges[partition] = (min(first, offset), max(last, offset))
+        if self.waiting <= self.unsent:
+            self.settle()
+
+    def unsendable(self, error: KafkaError, count: int) -> None:
+        """So many records were never queued: nothing will be reported of them."""
+        self.error, self.unsent = self.error or error, count
+        if self.waiting <= count:
             self.settle()
 
     def settle(self) -> None:
-        if self.error is not None:
-            self.done.set_exception(_undelivered(self.error))
-        else:
-            self.done.set_result(Appended(spans=self.spans(), request=self.request))
+        with self._settling:
+            if self.done.done():
+                return
+            if self.error is not None:
+                self.done.set_exception(_undelivered(self.error))
+            else:
+                self.done.set_result(Appended(spans=self.spans(), request=self.request))
 
     def spans(self) -> tuple[Span, ...]:
         """Where the records lie; on a busy topic others' records may lie between them."""
@@ -77,30 +94,28 @@ def producing(connection: KafkaConnection, **own: object) -> dict[str, object]:
     )
 
 
-def produce(producer: Producer, topic: str, records: Sequence[Record], delivery: Delivery, partition: int, said: tuple[int, str]) -> None:
+def produce(producer: Producer, topic: str, records: Sequence[Piece], delivery: Delivery, partition: int, said: tuple[int, str]) -> None:
     """Hand a request's records to the client; each delivery report goes to `delivery`. `said`: received at (µs) and format."""
-    received_us, of_body = said
-    for index, record in enumerate(records):
-        placed: dict[str, Any] = {"key": record.key} if record.key is not None else {"partition": partition}
-        headers = header(delivery.request, received_us, of_body, record.line)
+    told, queued = delivery.delivered, producer.produce
+    spoken = spoken_by(delivery.request, *said)
+    for index, (value, key, line) in enumerate(records):
+        at = partition if key is None else _BY_KEY
         while True:
             try:
-                producer.produce(topic, record.value, headers=headers, on_delivery=delivery.delivered, **placed)
+                queued(topic, value, key, at, told, None, 0, header(spoken, line))  # by place: names cost a third
                 break
             except BufferError:  # the client's own queue: its thread makes room
                 time.sleep(0.001)
-            except KafkaException as error:  # never queued: it and those after it will not be reported
-                delivery.error = delivery.error or error.args[0]
-                delivery.waiting -= len(records) - index
-                if delivery.waiting == 0:
-                    delivery.settle()
+            except KafkaException as error:
+                delivery.unsendable(error.args[0], len(records) - index)
                 return
 
 
-def each(records: Records | Sequence[Record]) -> Sequence[Record]:
+def each(records: Records | Sequence[Record]) -> list[Piece]:
+    """Records, whether they are Python's or the kernel's."""
     if isinstance(records, Sequence):
-        return records
-    return [Record(value, None, records.line(index)) for index, value in enumerate(records.records())]
+        return [(record.value, record.key, record.line) for record in records]
+    return [(value, None, records.line(index)) for index, value in enumerate(records.records())]
 
 
 def microseconds(at: datetime) -> int:

@@ -18,14 +18,16 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 
 from frazil.batch import Span
 from frazil.errors import FrazilError, Unavailable
-from frazil.log import Appended, IdempotencyKey, IdempotencyMismatch, Record
+from frazil.log import Appended, IdempotencyKey, IdempotencyMismatch
 from frazil.log.kafka.connection import ANSWER_S, KafkaConnection, answering, frazil_error
-from frazil.log.kafka.delivery import Delivery, microseconds, produce, producing
+from frazil.log.kafka.delivery import Delivery, Piece, microseconds, produce, producing
+from frazil.log.kafka.seat import Seat
 
 KEPT = timedelta(hours=24)
 _CONFIG = {"cleanup.policy": "compact,delete", "retention.ms": str(25 * 3600 * 1000), "segment.ms": str(3600 * 1000)}
 _MOST_TOGETHER = 64
 _MARKERS_S = 2.0
+_TRANSACTION_S = 10.0  # at least: who dies with one open and does not come back holds readers up for so long
 _FORGET_AT = 100_000  # keys in memory before those of yesterday are looked for
 
 
@@ -42,7 +44,7 @@ class _Known(NamedTuple):
 
 @dataclass
 class _Asked:
-    records: Sequence[Record]
+    records: Sequence[Piece]
     delivery: Delivery
     received_us: int
     format: str
@@ -65,12 +67,14 @@ class KeyedAppends:
         connection.ensure_topic(self._admin, keys_topic(topic), partitions=1, config=_CONFIG)
         self._keys = _Keys(connection, topic)
         self._producer: Producer | None = None
+        self._seat = Seat.taken(connection.seats, f"keys-{topic}")
+        self._name = f"frazil-{topic}-{uuid4() if self._seat is None else self._seat.name}"
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"kafka-keys-{topic}", daemon=True)
         self._thread.start()
 
     def submit(
-        self, records: Sequence[Record], delivery: Delivery, received_at: datetime, format: str, key: IdempotencyKey
+        self, records: Sequence[Piece], delivery: Delivery, received_at: datetime, format: str, key: IdempotencyKey
     ) -> Future[Appended]:
         self._asked.put(_Asked(records, delivery, microseconds(received_at), format, key))
         return delivery.done
@@ -79,6 +83,8 @@ class KeyedAppends:
         self._asked.put(None)
         self._thread.join()
         self._keys.close()
+        if self._seat is not None:
+            self._seat.leave()
 
     def _run(self) -> None:
         while True:
@@ -102,6 +108,7 @@ class KeyedAppends:
                 self._fail(together, error)
 
     def _append(self, together: list[_Asked]) -> None:
+        self._ready()  # first: it ends what a transaction before left open, and only then all keys that are stored can be seen
         self._keys.catch_up()
         fresh: dict[str, _Asked] = {}
         later: list[_Asked] = []
@@ -167,7 +174,9 @@ class KeyedAppends:
 
     def _ready(self) -> Producer:
         if self._producer is None:
-            settings = producing(self._connection, transactional_id=f"frazil-{self._topic}-{uuid4()}", linger_ms=0)
+            longest = max(_TRANSACTION_S, self._connection.delivery_timeout)
+            named = {"transactional_id": self._name, "transaction_timeout_ms": int(longest * 1000)}
+            settings = producing(self._connection, linger_ms=0, **named)
             producer = Producer(settings)
             with answering("no transaction can be opened", topic=self._topic):
                 producer.init_transactions(self._connection.delivery_timeout)

@@ -17,9 +17,14 @@ class Origin(NamedTuple):
     line: int | None
 
 
-def header(request: int, received_us: int, format: str, line: int | None) -> list[tuple[str, str | bytes | None]]:
+def spoken_by(request: int, received_us: int, format: str) -> str:
+    """What the headers of all records of a request have in common."""
+    return f"{request};{received_us};{format};"
+
+
+def header(spoken: str, line: int | None) -> list[tuple[str, str | bytes | None]]:
     """The headers of one record."""
-    return [(HEADER, f"{request};{received_us};{format};{'' if line is None else line}".encode())]
+    return [(HEADER, (spoken if line is None else f"{spoken}{line}").encode())]
 
 
 def origin(headers: Sequence[tuple[Any, Any]], timestamp_ms: int) -> Origin:

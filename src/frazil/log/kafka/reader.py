@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from frazil.batch import RAW, Batch, Position, Span
+from frazil.batch import Batch, Position, Span
 from frazil.errors import Corrupt, OffsetExpired, Unavailable
 from frazil.log import check_logs
 from frazil.log.kafka.connection import KafkaConnection, answering, frazil_error
-from frazil.log.kafka.origin import origin
+from frazil.log.kafka.estate import Estate
+from frazil.log.kafka.rows import Check, Rows, raw
 
 _SILENCE_S = 30.0  # a broker that holds records and gives none for so long is not answering
 _JOIN_S = 10.0
 _HINT_S = 5.0
 _LOOK_S = 5.0
 _PAUSE_S = 0.02
-_MOST_AT_ONCE = 10_000
+_MOST_AT_ONCE = 1_000  # messages are Python objects: few at a time, and the collector finds none of them alive
 _PASSING = (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 
 
@@ -31,16 +29,16 @@ _PASSING = (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED, KafkaError
 class _Reading:
     """Where a partition's reader stands.
 
-    `begun`: the oldest offset, when the table did not know the partition; `verify`: the offset whose record must still be
-    the one we saw; `start`: where the batch in hand begins.
+    `begun`: the oldest offset, when the table did not know the partition; `verify`: the record that must still be the one
+    we saw; `start`: where the batch in hand begins.
     """
 
     next: int
     check: str | None
     begun: int | None = None
-    verify: int | None = None
+    verify: Check | None = None
     start: int = 0
-    messages: list[Message] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
 
 
 class KafkaReader:
@@ -60,6 +58,8 @@ class KafkaReader:
         self._consumer: Consumer | None = None
         self._reading: dict[int, _Reading] = {}
         self._assigned: set[int] = set()
+        self._estate: Estate | None = None
+        self._alone = group is None  # or as long as a dead member's partitions are read in its stead
         self._hinted = 0.0
 
     @property
@@ -75,8 +75,11 @@ class KafkaReader:
             while (found := self._collect(consumer, limit)) is None and (left := until - time.monotonic()) > 0:
                 time.sleep(min(left, _PAUSE_S))
             return found
-        except BaseException:
+        except BaseException as error:
             self._reading.clear()  # what was taken and not handed out is read again
+            if isinstance(error, OffsetExpired | Corrupt):
+                self._looked = 0.0
+                self._look(after)  # a topic that was made anew explains everything else
             raise
 
     def lag(self, position: Position) -> int:
@@ -97,6 +100,8 @@ class KafkaReader:
     def close(self) -> None:
         if self._consumer is not None:
             self._consumer.close()
+        if self._estate is not None:
+            self._estate.leave()
 
     # ------------------------------------------------------------ where to read
 
@@ -112,25 +117,44 @@ class KafkaReader:
     def _joined(self) -> Consumer:
         """The consumer, with partitions assigned (none when the group has more members than the topic partitions)."""
         if self._consumer is None:
-            settings = self._connection.client(
-                group_id=self._group or f"frazil-look-{uuid4()}",
-                enable_auto_commit=False,
-                auto_offset_reset="error",
-                isolation_level="read_committed",
-                partition_assignment_strategy="cooperative-sticky",
-                topic_metadata_refresh_interval_ms=5000,
-                queued_max_messages_kbytes=64 * 1024,
-                fetch_wait_max_ms=50,
-            )
-            self._consumer = Consumer(settings | {"enable.partition.eof": True})
+            self._consumer = self._opened()
             if self._group is None:
                 self._assigned = set(self._partitions)
             else:
-                self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
-                deadline = time.monotonic() + _JOIN_S
-                while not self._assigned and time.monotonic() < deadline:
-                    self._take(self._consumer, 1, 0.1)
+                self._estate = Estate(self._admin, self._connection.seats, self._group, self._topic)
+                self._alone = True
+        if self._estate is not None and self._alone:
+            held = self._estate.held()
+            self._assigned = set(held or ())
+            if held is None:
+                self._join(self._consumer)
         return self._consumer
+
+    def _opened(self) -> Consumer:
+        settings = self._connection.client(
+            group_id=self._group or f"frazil-look-{uuid4()}",
+            session_timeout_ms=6_000,  # the least that brokers take by themselves; a heartbeat is cheap, and tells of rebalances
+            heartbeat_interval_ms=500,
+            enable_auto_commit=False,
+            auto_offset_reset="error",
+            isolation_level="read_committed",
+            partition_assignment_strategy="cooperative-sticky",
+            topic_metadata_refresh_interval_ms=5000,
+            queued_max_messages_kbytes=64 * 1024,
+            fetch_wait_max_ms=50,
+        )
+        return Consumer(settings | {"enable.partition.eof": True})
+
+    def _join(self, consumer: Consumer) -> None:
+        """Become a member of the group, and wait a while for partitions."""
+        if self._alone:
+            consumer.unassign()
+        self._reading.clear()
+        self._alone = False
+        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        deadline = time.monotonic() + _JOIN_S
+        while not self._assigned and time.monotonic() < deadline:
+            self._take(consumer, 1, 0.1)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions are ours: they are taken up, from the table's position, by the next read."""
@@ -138,6 +162,8 @@ class KafkaReader:
         consumer.pause([TopicPartition(self._topic, one.partition) for one in partitions])
         self._assigned |= {one.partition for one in partitions}
         self._looked = 0.0  # there may be new ones among them
+        if self._estate is not None:
+            self._estate.joined(consumer.memberid() or "")
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions are another's: what was read of them and not handed out is dropped."""
@@ -158,9 +184,9 @@ class KafkaReader:
         ends = self._connection.offsets(self._admin, self._topic, self._partitions)
         places = {at: self._resume(after, at, oldest[at], ends[at]) for at in moved}
         self._reading |= places
-        starts = [TopicPartition(self._topic, at, one.next if one.verify is None else one.verify) for at, one in places.items()]
+        starts = [TopicPartition(self._topic, at, one.next if one.verify is None else one.verify.offset) for at, one in places.items()]
         with answering("the log cannot be read", topic=self._topic):
-            if self._group is None:
+            if self._alone:
                 held = {at: TopicPartition(self._topic, at, one.next) for at, one in self._reading.items() if at not in places}
                 consumer.assign([*held.values(), *starts])
                 return
@@ -192,7 +218,8 @@ class KafkaReader:
                 wanted=last + 1,
                 oldest=oldest,
             )
-        return _Reading(last + 1, check, verify=last if check is not None and last >= oldest else None)
+        known = None if check is None else Check.read(check, last)
+        return _Reading(last + 1, check, verify=known if known is not None and known.offset >= oldest else None)
 
     def _elsewhere(self, after: Position, partition: int) -> bool:
         reading, last = self._reading.get(partition), after.last(self._log_id, str(partition))
@@ -200,7 +227,7 @@ class KafkaReader:
 
     def _hint(self, after: Position, consumer: Consumer) -> None:
         """Tell the group how far the table is, for the eyes of other tools: nothing of ours reads it."""
-        if self._group is None or time.monotonic() - self._hinted < _HINT_S:
+        if self._alone or time.monotonic() - self._hinted < _HINT_S:
             return
         self._hinted = time.monotonic()
         lasts = ((at, after.last(self._log_id, str(at))) for at in self._assigned)
@@ -219,7 +246,7 @@ class KafkaReader:
         for reading in self._reading.values():
             reading.start = reading.next
         self._take(consumer, min(limit, _MOST_AT_ONCE), 0.0)  # in any case: rebalances are heard of in between
-        got, heard = sum(len(one.messages) for one in self._reading.values()), time.monotonic()
+        got, heard = sum(len(one.rows) for one in self._reading.values()), time.monotonic()
 
         def behind() -> bool:
             return any(at in ends and one.next < ends[at] for at, one in self._reading.items())
@@ -227,7 +254,7 @@ class KafkaReader:
         before = {at: one.next for at, one in self._reading.items()}
         while got < limit and behind():
             taken = self._take(consumer, min(limit - got, _MOST_AT_ONCE), _PAUSE_S)
-            got = sum(len(one.messages) for one in self._reading.values())
+            got = sum(len(one.rows) for one in self._reading.values())
             now = {at: one.next for at, one in self._reading.items()}
             if taken or now != before:
                 heard, before = time.monotonic(), now
@@ -242,7 +269,12 @@ class KafkaReader:
         with answering("the log cannot be read", topic=self._topic):
             messages = consumer.consume(count, seconds)
         for message in messages:
-            self._one(message)
+            reading = self._reading.get(message.partition() or 0)
+            if reading is None or reading.verify is not None or message.error() is not None:
+                self._one(message)
+            elif (offset := message.offset() or 0) >= reading.next:
+                reading.rows.add(message, offset)
+                reading.next = offset + 1
         return len(messages)
 
     def _one(self, message: Message) -> None:
@@ -257,16 +289,16 @@ class KafkaReader:
                 reading.next = max(reading.next, offset)
             return
         if reading.verify is not None:
-            self._verify(reading, message, offset)
+            self._verify(reading.verify, message, offset)
+            reading.verify = None
         if offset >= reading.next:
-            reading.messages.append(message)
+            reading.rows.add(message, offset)
             reading.next = offset + 1
 
-    def _verify(self, reading: _Reading, message: Message, offset: int) -> None:
-        """The record at the position must have the leader epoch we saw; a position in a gap has no record to ask."""
-        expected, reading.verify = reading.verify, None
-        found = _epoch(message)
-        if offset == expected and found is not None and found != reading.check:
+    def _verify(self, expected: Check, message: Message, offset: int) -> None:
+        """The last record before the position must be the one we saw; one that was compacted away cannot be asked."""
+        found = Check.of(message)
+        if offset == expected.offset and not found.agrees(expected):
             raise Corrupt(
                 f"the record at offset {offset} is not the one that was read",
                 code="log.record_changed",
@@ -274,8 +306,8 @@ class KafkaReader:
                 topic=self._topic,
                 partition=str(message.partition()),
                 offset=offset,
-                expected=reading.check,
-                found=found,
+                expected=str(expected),
+                found=str(found),
             )
 
     def _refused(self, error: KafkaError) -> None:
@@ -288,13 +320,13 @@ class KafkaReader:
     def _batch(self) -> Batch | None:
         spans, rows = [], []
         for at, reading in sorted(self._reading.items()):
-            if reading.messages:
-                reading.check = _epoch(reading.messages[-1])
+            if reading.rows.last is not None:
+                reading.check = str(Check.of(reading.rows.last))
             if reading.next > reading.start:
                 spans.append(Span(self._log_id, str(at), reading.start, reading.next - 1, reading.check))
-            rows.append((str(at), reading.messages))
-            reading.messages = []
-        return Batch(_raw(self._log_id, rows), tuple(spans)) if spans else None
+            rows.append((str(at), reading.rows))
+            reading.rows = Rows()
+        return Batch(raw(self._log_id, rows), tuple(spans)) if spans else None
 
 
 class KafkaRetention:
@@ -302,27 +334,3 @@ class KafkaRetention:
 
     def unlink(self, floor: Position) -> int:
         return 0
-
-
-def _epoch(message: Message) -> str | None:
-    epoch = message.leader_epoch()
-    return None if epoch is None or epoch < 0 else str(epoch)
-
-
-def _raw(log_id: str, parts: Iterable[tuple[str, list[Message]]]) -> pa.RecordBatch:
-    """Messages as rows in `RAW` layout."""
-    columns: dict[str, list[Any]] = {name: [] for name in RAW.names}
-    put: dict[str, Callable[[Any], None]] = {name: column.append for name, column in columns.items()}
-    for partition, messages in parts:
-        for message in messages:
-            headers: Any = message.headers() or ()
-            said = origin(headers, message.timestamp()[1])
-            put["value"](message.value())
-            put["key"](message.key())
-            put["offset"](message.offset())
-            put["received_at"](said.received_us)
-            put["request"](said.request)
-            put["source"](None if said.format is None else {"format": said.format, "line": said.line})
-        columns["partition"] += [partition] * len(messages)
-    columns["log"] = [log_id] * len(columns["partition"])
-    return pa.RecordBatch.from_arrays([pa.array(columns[at.name], at.type) for at in RAW], schema=RAW)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from frazil.errors import Throttled
 from frazil.log import Appended, IdempotencyKey, Record, Records
@@ -17,6 +17,8 @@ from frazil.log.kafka.delivery import MOST_WAITING, Delivery, each, microseconds
 from frazil.log.kafka.idempotency import KeyedAppends
 
 Frame = Callable[[Sequence[bytes | None], datetime], list[bytes | None]]
+
+_ON_THE_LOOP = 5_000  # records: some milliseconds
 
 
 class KafkaWriter:
@@ -35,7 +37,8 @@ class KafkaWriter:
         self._connection, self.topic, self._frame = connection, topic, frame
         admin = connection.admin()
         self._log_id, self._partitions = connection.identity(admin, topic)
-        self._producer = Producer(producing(connection, linger_ms=5))
+        self._producer = self._made()
+        self._spoilt = False
         self._bytes = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -67,7 +70,7 @@ class KafkaWriter:
         format: str = "json",
         idempotency: IdempotencyKey | None = None,
     ) -> asyncio.Future[Appended]:
-        if self._frame is None:
+        if self._frame is None and len(records) <= _ON_THE_LOOP:
             return asyncio.wrap_future(self._send(records, request, received_at, format, idempotency))
         return asyncio.ensure_future(self._send_aside(records, request, received_at, format, idempotency))
 
@@ -81,7 +84,7 @@ class KafkaWriter:
     async def _send_aside(
         self, records: Records | Sequence[Record], request: int, received_at: datetime, format: str, key: IdempotencyKey | None
     ) -> Appended:
-        """Spelling values another way takes its time: not on the loop."""
+        """Spelling values another way takes its time, and so do many records: not on the loop."""
         return await asyncio.wrap_future(await asyncio.to_thread(self._send, records, request, received_at, format, key))
 
     def _send(
@@ -89,17 +92,17 @@ class KafkaWriter:
     ) -> Future[Appended]:
         listed = each(records)
         if self._frame is not None:
-            values = self._frame([record.value for record in listed], received_at)
-            listed = [Record(value, record.key, record.line) for value, record in zip(values, listed, strict=True)]
+            values = self._frame([value for value, _, _ in listed], received_at)
+            listed = [(value, key, line) for value, (_, key, line) in zip(values, listed, strict=True)]
         delivery = Delivery(self._log_id, request, len(listed))
         if key is not None:
             return self._keyed_appends().submit(listed, delivery, received_at, format, key)
         if not listed:
             delivery.settle()
             return delivery.done
-        size = sum(len(record.value or b"") for record in listed)
+        size = sum(len(value or b"") for value, _, _ in listed)
         self._take(size)
-        delivery.done.add_done_callback(lambda _: self._give(size))
+        delivery.done.add_done_callback(lambda _: self._settled(delivery, size))
         produce(self._producer, self.topic, listed, delivery, self.partition_of(request), (microseconds(received_at), format))
         return delivery.done
 
@@ -125,10 +128,19 @@ class KafkaWriter:
                 )
             self._bytes += size
 
-    def _give(self, size: int) -> None:
+    def _settled(self, delivery: Delivery, size: int) -> None:
         with self._lock:
             self._bytes -= size
+        if delivery.error is not None and (delivery.error.fatal() or delivery.error.code() == KafkaError._FATAL):
+            self._spoilt = True
+
+    def _made(self) -> Producer:
+        return Producer(producing(self._connection, linger_ms=5))
 
     def _poll(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.05)
+            if self._spoilt:  # by what the cluster lost or was restored to: this producer refuses everything from now on
+                spoilt, self._producer, self._spoilt = self._producer, self._made(), False
+                spoilt.purge()
+                spoilt.flush(1)
