@@ -104,13 +104,11 @@ class Worker:
         settings: dict[str, str] = json.loads(text)
         return {**settings, "name": name}
 
-    def errors(self, settings: Mapping[str, str]) -> dict[str, list[str]]:
-        """What the worker finds wrong with a connector's settings, by setting."""
+    def validated(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        """The worker's answer to the question whether a connector's settings are right; `errors` reads it."""
         plugin = settings["connector.class"].rpartition(".")[2]
-        answer = self.call("PUT", f"/connector-plugins/{plugin}/config/validate", settings)
-        found = {one["value"]["name"]: one["value"]["errors"] for one in answer["configs"] if one["value"]["errors"]}
-        assert sum(map(len, found.values())) == answer["error_count"], answer
-        return found
+        answer: dict[str, Any] = self.call("PUT", f"/connector-plugins/{plugin}/config/validate", settings)
+        return answer
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One request to the worker's REST API; its answer.
@@ -151,6 +149,14 @@ class Worker:
                 if ended or time.monotonic() > deadline:
                     raise RuntimeError(f"the Connect worker is not ready: {error}; {self.tail()}") from error
             time.sleep(0.1)
+
+
+def errors(answer: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a worker found wrong with a connector's settings, by setting."""
+    found = {one["value"]["name"]: one["value"]["errors"] for one in answer["configs"] if one["value"]["errors"]}
+    if sum(map(len, found.values())) != answer["error_count"]:
+        raise RuntimeError(f"the worker counts {answer['error_count']} errors and names {found}")
+    return found
 
 
 def _java() -> list[str]:

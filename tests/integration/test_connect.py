@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pyiceberg.table import Table
-from testbed.connect import SHIPPED, Refused, Worker
+from testbed.connect import SHIPPED, Refused, Worker, errors
 from testbed.kafka import Cluster
 
 from frazil.contract import Contract
@@ -173,26 +174,28 @@ def snowflake(ground: Ground) -> dict[str, str]:
 
 def test_the_worker_finds_nothing_wrong_with_the_iceberg_sink(ground: Ground) -> None:
     connector = ground.worker.connector("iceberg")
-    assert ground.worker.errors(connector) == {}
-    wrong = ground.worker.errors({**connector, "iceberg.control.commit.interval-ms": "soon"})
+    assert errors(ground.worker.validated(connector)) == {}
+    wrong = errors(ground.worker.validated({**connector, "iceberg.control.commit.interval-ms": "soon"}))
     assert list(wrong) == ["iceberg.control.commit.interval-ms"], "the check can fail"
 
 
 def test_without_an_account_the_snowflake_sink_lacks_nothing_but_the_connection(ground: Ground, snowflake: dict[str, str]) -> None:
-    found = ground.worker.errors(snowflake)
+    found = errors(ground.worker.validated(snowflake))
     assert sorted(found) == ["snowflake.private.key", "snowflake.url.name", "snowflake.user.name"]
     assert all(len(said) == 1 and "Cannot connect to Snowflake" in said[0] for said in found.values()), found
 
 
 def test_what_is_wrong_in_the_snowflake_sink_is_found_without_an_account(ground: Ground, snowflake: dict[str, str]) -> None:
-    (ground.worker.secrets / "no-key").write_text("MIIB")
+    (ground.worker.secrets / "no-key").write_text("not-a-key-but-secret")
     for name, value in {
         "snowflake.private.key": "${dir:" + str(ground.worker.secrets) + ":no-key}",
         "snowflake.url.name": "https://example.org",
         "snowflake.ingestion.method": "BY_POST",
         "snowflake.topic2table.map": "a-b",
     }.items():
-        assert list(ground.worker.errors({**snowflake, name: value})) == [name]
+        answer = ground.worker.validated({**snowflake, name: value})
+        assert list(errors(answer)) == [name]
+        assert "not-a-key-but-secret" not in json.dumps(answer), "what a secret is, the worker does not tell"
 
 
 def test_a_sink_killed_on_the_way_lands_each_record_once_and_as_frazil_does(ground: Ground) -> None:
