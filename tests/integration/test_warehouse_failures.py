@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from frazil.contract import dbt_sources
+from frazil.engine import steps
 from frazil.errors import ConfigError, FrazilError, Unavailable
+from frazil.pipeline.runner import worth_retrying
 from frazil.table.lease import Lease
 from frazil.table.maintenance import compact, expire
 from frazil.table.rewind import rewind, targets
@@ -38,7 +40,7 @@ def names(shop: Shop, mart: str) -> list[Any]:
     return [snapshot.snapshot_id for snapshot in found.metadata.snapshots]
 
 
-def test_a_model_that_fails_is_named_and_what_hangs_on_it_is_left_as_it_was(shop: Shop, dbt: Dbt) -> None:
+def test_a_model_that_fails_is_named_and_what_hangs_on_it_is_left_as_it_was(shop: Shop, dbt: Dbt, monkeypatch: pytest.MonkeyPatch) -> None:
     model = shop.root / "warehouse/models/marts/dim_users.sql"
     model.write_text(model.read_text().replace("    user_name,\n", "    cast('not a number' as integer) as user_name,\n", 1))
     shop.land("users", user("u2", 1))
@@ -48,6 +50,10 @@ def test_a_model_that_fails_is_named_and_what_hangs_on_it_is_left_as_it_was(shop
     (failed,) = done.failed
     assert (failed.name, failed.outcome) == ("dim_users", "error")
     assert "not a number" in failed.message
+    monkeypatch.setattr(run, "transform", lambda *_, **__: done)
+    with pytest.raises(ConfigError, match="1 models failed: dim_users: Conversion Error") as stopped:
+        steps._dbt(shop.project)
+    assert not worth_retrying(stopped.value), "a pipeline does not wait for what waiting cannot change"
     assert {node.name for node in done.nodes if node.outcome == "skipped"} >= {"fact_events", "serving_top_products"}
     assert (names(shop, "dim_users"), names(shop, "fact_events")) == before
     assert len(shop.ask(FACTS)) == 1
@@ -114,6 +120,7 @@ def test_a_column_that_disappeared_is_named(shop: Shop, dbt: Dbt) -> None:
     done = dbt.transform(fresh, command="run", select=["stg_users", "dim_users"])
     assert {node.name for node in done.failed} == {"stg_users"}
     assert "email" in done.failed[0].message
+    assert done.failed[0].settled
 
 
 def test_a_field_added_to_a_contract_can_be_followed_to_the_mart(shop: Shop, dbt: Dbt) -> None:

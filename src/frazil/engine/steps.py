@@ -10,7 +10,7 @@ from typing import Any
 from frazil.engine import lines
 from frazil.engine.bounded import covers
 from frazil.engine.upkeep import Keeper
-from frazil.errors import EXIT_AGAIN, EXIT_YES, FrazilError, Unavailable
+from frazil.errors import EXIT_AGAIN, EXIT_YES, ConfigError, FrazilError, Unavailable
 from frazil.pipeline.runner import Action, Context, Refuted, Skip
 from frazil.project import Project
 from frazil.table.snapshots import standing
@@ -133,7 +133,7 @@ def _dbt(project: Project, *select: str, full_refresh: bool = False) -> Facts:
     models = [node for node in done.failed if node.kind != "test"]
     for failed, what in ((models, "models"), (tests, "tests")):
         if failed:
-            kind = FrazilError if failed is models else Refuted
+            kind = Refuted if failed is tests else ConfigError if all(node.settled for node in failed) else FrazilError
             told = "; ".join(f"{node.name}: {node.message.splitlines()[0] if node.message else node.outcome}" for node in failed[:3])
             raise kind(
                 f"{len(failed)} {what} failed: {told}",

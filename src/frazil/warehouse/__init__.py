@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["success", "warn", "error", "fail", "skipped"]
+SETTLED = ("Compilation", "Parser", "Binder", "Catalog", "Conversion", "Out of Range", "Mismatch Type", "Not implemented")
+"""Kinds of errors, of dbt and of DuckDB, that lie in a query or in its rows."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class NodeResult:
     rows: int | None
     message: str
     relation: str | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it failed for what its query or its rows say, which waiting does not change. False for words that are not known."""
+        kinds = tuple(f"{kind} Error" for kind in SETTLED)
+        return self.outcome == "error" and any(line.strip().startswith(kinds) for line in self.message.splitlines()[:2])
 
 
 @dataclass(frozen=True)
