@@ -148,8 +148,31 @@ def test_a_changed_contract_is_planned_against_recorded_traffic(shop: Path, traf
     assert plan.json["newly_bad"] > 50
     assert plan.json["causes"][0]["code"] == "enum.unknown_value"
     assert plan.json["newly_good"] == 0
-    same = frazil("contracts", "plan", "--json", cwd=shop)
-    assert (same.code, same.json["newly_bad"], same.json["newly_good"]) == (0, 0, 0), same.out
+    for words in ((), ("events",)):
+        same = frazil("contracts", "plan", *words, "--json", cwd=shop)
+        assert (same.code, same.json["newly_bad"], same.json["newly_good"]) == (0, 0, 0), same.out
+
+
+def test_a_warehouse_that_does_not_know_a_new_field_is_a_problem_that_compile_mends(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    frazil("init", str(root), cwd=tmp_path)
+    file = root / "contracts" / "events.odcs.yaml"
+    file.write_text(
+        file.read_text().replace(
+            "      - name: session_id\n", "      - name: channel\n        logicalType: string\n      - name: session_id\n"
+        )
+    )
+    checked = frazil("contracts", "check", cwd=root)
+    assert checked.code == 1
+    assert "sources.yml:1: warehouse/models/sources.yml is not what the contracts say: +    - name: channel" in checked.out
+    assert "frazil contracts compile" in checked.out
+    assert frazil("contracts", "compile", cwd=root).code == 0
+    assert frazil("contracts", "check", cwd=root).code == 0
+    gone = frazil("contracts", "check", "none.odcs.yaml", cwd=root)
+    assert (gone.code, gone.out) == (
+        1,
+        "none.odcs.yaml:1: the file cannot be read: No such file or directory (name a file that is there and may be read)\n",
+    )
 
 
 def test_a_port_in_use_is_named_with_the_option_to_choose_another(shop: Path) -> None:

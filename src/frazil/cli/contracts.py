@@ -12,10 +12,13 @@ import typer
 
 from frazil.cli import session
 from frazil.cli.output import DryRun, Json, data, emit, progress, say, table
-from frazil.errors import EXIT_NO
+from frazil.errors import EXIT_NO, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from frazil.contract import Contract, Field
+    from frazil.contract.source import Problem
     from frazil.engine.plan import Plan
     from frazil.project import Project
 
@@ -39,35 +42,38 @@ def check(
     directory = None if files else session.settings().contracts_dir
     chosen = files or sorted(directory.glob(f"*{SUFFIX}") if directory is not None else [])
     problems = [problem for file in chosen for problem in check_file(file)]
+    if chosen and not files and not problems:
+        problems = list(_around(session.project()))
     if json:
         emit({"files": [str(file) for file in chosen], "problems": [asdict(problem) for problem in problems]})
     else:
         for problem in problems:
             data().print(str(problem), markup=False)
-        good = len(chosen) - len({problem.file for problem in problems})
+        good = len(chosen) - len({problem.file for problem in problems} & {str(file) for file in chosen})
         say(f"[green]{good} of {len(chosen)} contracts are good[/]" if chosen else f"no {SUFFIX} files in {directory}")
     if problems or not chosen:
         raise typer.Exit(EXIT_NO)
-    if not files:
-        from frazil.contract.dbt_sources import check_drift
-
-        project = session.project()
-        check_drift(session.settings().root, project.contracts.values())
-        _check_registry(project)
 
 
-def _check_registry(project: Project) -> None:
-    """Before a changed contract lands: would the registry take its schema as the next version?"""
-    if project.registry is None:
-        return
+def _around(project: Project) -> Iterator[Problem]:
+    """What the contracts do not agree with: the warehouse's sources, and the registry that would have to take their schemas."""
     from frazil.contract.avro import avro_text
+    from frazil.contract.dbt_sources import FILE, check_drift
+    from frazil.contract.source import Problem
     from frazil.registry import refused_change
 
-    for contract in project.contracts.values():
+    try:
+        check_drift(project.settings.root, project.contracts.values())
+    except ConfigError as drift:
+        yield Problem(str(project.settings.root / FILE), 1, "", drift.message, drift.hint)
+    if project.registry is None:
+        return
+    for contract in project.contracts.values():  # before a changed contract lands: would the registry take its schema as the next version?
         subject = project.subject(contract)
         refusal = project.registry.incompatible(subject, avro_text(contract))
         if refusal is not None:
-            raise refused_change(subject, refusal)
+            refused = refused_change(subject, refusal)
+            yield Problem(str(contract.path), 1, "", f"[{refused.code}] {refused.message}", refused.hint)
 
 
 def listed(json: Json = False) -> None:
@@ -130,7 +136,9 @@ def compiled(
 
 
 def plan(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The changed contract; default: the project's own file.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE|CONTRACT]", help="The changed contract; by its name: the project's own file.")
+    ] = None,
     contract: Annotated[str | None, typer.Option("--contract", "-c", help="Which contract; default: by the file's name.")] = None,
     last: Annotated[int, typer.Option(min=1, help="Most records to judge again, the newest.")] = 1_000_000,
     json: Json = False,
@@ -144,6 +152,8 @@ def plan(
     from frazil.engine.plan import planned
 
     project = session.project()
+    if file is not None and str(file) in project.contracts and not file.exists():
+        file, contract = None, str(file)
     changed = load_file(file) if file is not None else None
     name = contract or (changed.name if changed is not None else None)
     with progress("records") as bar:

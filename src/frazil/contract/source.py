@@ -66,7 +66,9 @@ class Source:
             if len(raw) > MAX_BYTES:
                 raise ValueError(f"the file is larger than {MAX_BYTES:,} bytes")
             source.parse(raw.decode("utf-8"))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            source.report((), f"the file cannot be read: {error.strerror}", "name a file that is there and may be read")
+        except ValueError as error:
             source.report((), f"the file cannot be read: {error}", "write it as UTF-8 YAML")
         return source
 
