@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +20,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from frazil.api import live
+from frazil.batch import Batch, Processed
 from frazil.errors import ConfigError
+from frazil.log import Record
 from frazil.process.where import Where
 from frazil.project import Project
 from tests.serving import SECONDS, Served, make_project, order, serving
@@ -126,6 +131,51 @@ def test_a_client_that_does_not_keep_up_is_let_go_of() -> None:
         watcher.offer(many)
     assert watcher.too_slow
     assert [watcher.queue.get_nowait() is None for _ in range(3)] == [False, False, True]
+
+
+def test_two_who_come_at_once_share_one_feed(tmp_path: Path) -> None:
+    project = Project.at(make_project(tmp_path / "project"))
+    contract, feeds = project.contract("orders"), live.Live(project)
+
+    async def come() -> set[live.Feed]:
+        loop = asyncio.get_running_loop()
+        return set(await asyncio.gather(*(feeds._attached(contract, live.Watcher(None, loop)) for _ in range(5))))
+
+    (feed,) = asyncio.run(come())
+    feed.stop()
+
+
+def test_a_feed_outlives_what_nobody_foresaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project.at(make_project(tmp_path / "project"))
+    contract = project.contract("orders")
+    judge, failures = project.processor(contract), [RuntimeError("unforeseen")]
+
+    def process(raw: Batch) -> Processed:
+        if failures:
+            raise failures.pop()
+        return judge(raw)
+
+    monkeypatch.setattr(Project, "processor", lambda *_: process)
+
+    async def heard() -> int:
+        watcher = live.Watcher(None, asyncio.get_running_loop())
+        feed = await asyncio.to_thread(live.Feed, project, contract)
+        feed.add(watcher)
+        writer = project.log_writer(contract)
+        try:
+            for number in range(1_000):
+                record = Record(json.dumps(order()).encode())
+                await asyncio.to_thread(writer.append, [record], request=number + 1, received_at=datetime.now(UTC))
+                with contextlib.suppress(TimeoutError):
+                    found = await asyncio.wait_for(watcher.queue.get(), 0.1)
+                    return len(found.events) if found is not None else 0
+        finally:
+            feed.stop()
+            writer.close()
+        return 0
+
+    assert asyncio.run(heard()) > 0
+    assert not failures
 
 
 def test_tail_shows_events_as_lines(served: Served, tmp_path: Path) -> None:

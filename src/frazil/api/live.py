@@ -118,6 +118,10 @@ class Feed:
                 _log.warning("the live feed waits", contract=self._name, code=error.code, error=error.message)
                 self._stop.wait(_PAUSE_S)
                 self._position = None if error.retry == "never" else self._position  # what it cannot go on from is skipped: live is now
+            except Exception as error:  # its watchers would wait for ever
+                _log.error("the live feed goes on from now", contract=self._name, error=str(error), exc_info=error)
+                self._stop.wait(_PAUSE_S)
+                self._position = None
         self._reader.close()
 
     def _spread(self, found: Judged) -> None:
@@ -136,6 +140,7 @@ class Live:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._feeds: dict[str, Feed] = {}
+        self._opening = asyncio.Lock()
         self._watchers: set[Watcher] = set()
 
     async def serve(self, socket: WebSocket) -> None:
@@ -175,10 +180,11 @@ class Live:
             feed.stop()
 
     async def _attached(self, contract: Contract, watcher: Watcher) -> Feed:
-        if contract.name not in self._feeds:
-            self._feeds[contract.name] = await asyncio.to_thread(Feed, self._project, contract)
-        feed = self._feeds[contract.name]
-        feed.add(watcher)
+        async with self._opening:  # of two who come at once, one opens the feed
+            if contract.name not in self._feeds:
+                self._feeds[contract.name] = await asyncio.to_thread(Feed, self._project, contract)
+            feed = self._feeds[contract.name]
+            feed.add(watcher)
         self._watchers.add(watcher)
         return feed
 
