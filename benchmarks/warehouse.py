@@ -21,6 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import pyarrow as pa
 from frazil import settings as configuration
 from frazil import telemetry
 from frazil.batch import LETTERS, Span
+from frazil.bench import clock
 from frazil.contract.derive import arrow_schema
 from frazil.engine.query import Warehouse
 from frazil.project import Project
@@ -143,6 +145,7 @@ def continued(root: Path, aside: Path, case: str, count: int) -> dict[str, Any]:
 def main() -> None:
     telemetry.configure_once(level="warning")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    machine = clock.machine()  # as it was before
     with tempfile.TemporaryDirectory() as directory:
         root, aside = Path(directory) / "shop", Path(directory) / "aside"
         shutil.copytree(SHOP, root, ignore=shutil.ignore_patterns(".frazil", "dbt_packages"))
@@ -158,7 +161,8 @@ def main() -> None:
         began = time.monotonic()
         fresh = modelled(transform(settings))
         fresh["wall_s"] = round(time.monotonic() - began, 2)
-    print(json.dumps({"events": count, "new": count // 100, "first": built, "cases": cases, "build_100k_with_tests": fresh}, indent=2))
+    figures = {"events": count, "new": count // 100, "first": built, "cases": cases, "build_100k_with_tests": fresh}
+    print(json.dumps({"measured": datetime.now(UTC).strftime("%Y-%m-%d"), "machine": machine, **figures}, indent=1))
 
 
 if __name__ == "__main__":
