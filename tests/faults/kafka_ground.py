@@ -221,9 +221,8 @@ class Stalls(threading.Thread):
         return max((seconds for _, seconds, _ in self.seen), default=0.0)
 
     def worst_between(self, moments: Sequence[float]) -> list[float]:
-        """The longest wait that ended between each moment and the next, in order of length."""
-        bounds = pairwise(moments)
-        return sorted(max((took for at, took, _ in self.seen if begun < at <= over), default=0.0) for begun, over in bounds)
+        """The longest wait that ended between each moment and the next."""
+        return [max((took for at, took, _ in self.seen if begun < at <= over), default=0.0) for begun, over in pairwise(moments)]
 
     def run(self) -> None:
         project, reader = self.ground.project, self.ground.reader()

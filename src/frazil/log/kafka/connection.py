@@ -170,7 +170,10 @@ class KafkaConnection:
 
         def ask(client: AdminClient, seconds: float) -> dict[int, int]:
             answers = client.list_offsets(asked, isolation_level=isolation, request_timeout=seconds)
-            return {at.partition: answer.result(seconds + 1).offset for at, answer in answers.items()}
+            found = {at.partition: answer.result(seconds + 1).offset for at, answer in answers.items()}
+            if min(found.values(), default=0) < 0:  # a leader that was just elected does not know yet, and the client calls that no error
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return found
 
         with answering("the cluster does not say how far the log goes", topic=topic):
             return self._asked(admin, ask)  # a new topic, a leader that is just being elected, or a client that knows the last one
