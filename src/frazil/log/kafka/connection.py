@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from frazil.errors import ConfigError, Corrupt, FrazilError, Unavailable
+from frazil.telemetry import logger
 
 try:
     from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -25,11 +26,14 @@ except ImportError as error:
         "a kafka:// log needs confluent-kafka", hint="pip install 'frazil[kafka]'", code="config.missing_extra", extra="kafka"
     ) from error
 
+_log = logger("kafka")
+
 ANSWER_S = 10.0
 """How long a question to the cluster may take, tries together."""
 
 _FIRST_TRY_S = 1.5  # a client waits for the broker that it asked; a new one, after this time, asks who leads now
 _ELECTION_S = 3.0
+_SAID_AGAIN_S = 30.0
 T = TypeVar("T")
 _REFUSED = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -66,6 +70,24 @@ class Admin:
         self._client = None
 
 
+class _ClientLog:
+    """What the client library has to say, in our log instead of lines of its own on stderr, each thing once in `_SAID_AGAIN_S`.
+
+    Whatever it means for us is an error of ours; this is for whoever looks for the cause.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def log(self, _: int, form: str, *facts: object) -> None:
+        said = form % facts
+        what, now = said.partition(" (after ")[0], time.monotonic()
+        if now - self._said.get(what, -_SAID_AGAIN_S) < _SAID_AGAIN_S:
+            return
+        self._said = {one: at for one, at in self._said.items() if now - at < _SAID_AGAIN_S} | {what: now}
+        _log.info("the client says", said=said)
+
+
 @dataclass(frozen=True)
 class KafkaConnection:
     """How to reach a cluster.
@@ -85,7 +107,8 @@ class KafkaConnection:
     def client(self, **own: object) -> dict[str, Any]:
         """Configuration of a client; `own` with underscores for dots."""
         named = {name.replace("_", "."): value for name, value in own.items()}
-        return {"bootstrap.servers": self.brokers, "client.id": "frazil", "socket.keepalive.enable": True, **named} | dict(self.options)
+        ours = {"bootstrap.servers": self.brokers, "client.id": "frazil", "socket.keepalive.enable": True, "logger": _ClientLog()}
+        return {**ours, **named, **self.options}
 
     def admin(self) -> Admin:
         return Admin(self.client())
