@@ -30,7 +30,7 @@ def chosen(arguments: list[str]) -> argparse.Namespace:
 
 
 def of_another_run(name: str) -> dict[str, Any] | None:
-    """Figures of `python -m benchmarks.http` or `.log`, where there are any."""
+    """Figures of `python -m benchmarks.http`, `.log` or `.kafka`, where there are any."""
     file = HERE / f"{name}.json"
     found: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
     return found
@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> int:
             return error.exit_code
         given.results.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(given.results.read_text())
-    say(f"wrote {page.write(results, given.docs, http=of_another_run('http'), log=of_another_run('log'))}")
+    others = {name: of_another_run(name) for name in ("http", "log", "kafka")}
+    say(f"wrote {page.write(results, given.docs, **others)}")
     for row in results["founding"]:
         print(f"{row['operation']:30} {row['kernel_ns']:9,.0f} {row['python_ns']:11,.0f} ns/event {row['times']:6.1f}x")
     for row in results["chain"]:

@@ -49,7 +49,7 @@ OWN: Final = (
 )
 
 
-def write(results: Results, docs: Path, *, http: Results | None = None, log: Results | None = None) -> Path:
+def write(results: Results, docs: Path, *, http: Results | None = None, log: Results | None = None, kafka: Results | None = None) -> Path:
     """`benchmarks.md` below `docs`, its charts in `docs/benchmarks/`; everything in them comes from the results."""
     pictures = docs / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,7 @@ def write(results: Results, docs: Path, *, http: Results | None = None, log: Res
     text += ["## What each leaves out", "", *_left_out(results), ""]
     text += ["## Over HTTP", "", *http_lines(http), ""] if http else []
     text += ["## The embedded log", "", *log_lines(log), ""] if log else []
+    text += ["## On Kafka", "", *kafka_lines(kafka), ""] if kafka else []
     text += ["## Your own events", "", *OWN, ""]
     page = docs / "benchmarks.md"
     page.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
@@ -243,4 +244,32 @@ def log_lines(log: Results) -> list[str]:
             f"| {run['p50_ms']:.2f} | {run['p95_ms']:.2f} | {run['p99_ms']:.2f} |"
             for run in log["runs"]
         ],
+    ]
+
+
+def kafka_lines(kafka: Results) -> list[str]:
+    """The section on Kafka; measured in a run of its own."""
+    door, lake, again = kafka["door"], kafka["lake"], kafka["restart"]
+    shares = (door["api_cpu_us_per_event"], door["broker_cpu_us_per_event"], door["client_cpu_us_per_event"])
+    return [
+        f"`python -m benchmarks.kafka`: {machine_line(kafka)}",
+        "One broker on the same cores. Afterwards the log holds just what was acknowledged, the books balance, each event is there once.",
+        "",
+        "| | events/s | CPU per event |",
+        "|---|---:|---|",
+        (
+            f"| API -> Kafka, bodies of {door['batch']:,} events, {door['clients']} connections, p95 {door['p95_ms']:.0f} ms "
+            f"| {door['events_per_second']:,.0f} | API {shares[0]:.1f} µs, broker {shares[1]:.1f} µs, client {shares[2]:.1f} µs |"
+        ),
+        (
+            f"| Kafka -> Iceberg, {lake['events']:,} events, the start of Python included | {lake['events_per_second_whole_run']:,.0f} "
+            f"| processor {lake['process_cpu_us_per_event']:.1f} µs, broker {lake['broker_cpu_us_per_event']:.1f} µs |"
+        ),
+        f"| the same, from the first commit to the last | {lake['events_per_second']:,.0f} | |",
+        "",
+        (
+            f"From the start of a processor to its first commit: {again['stopped_s']['median']:.1f} s after it was stopped "
+            f"(worst {again['stopped_s']['worst']:.1f} s), {again['killed_s']['median']:.1f} s after `kill -9` "
+            f"(worst {again['killed_s']['worst']:.1f} s)."
+        ),
     ]
