@@ -10,7 +10,7 @@ from decimal import Decimal
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from frazil.batch import RAW, SOURCE, TIMESTAMP, Batch, Span
+from frazil.batch import RAW, SOURCE, TIMESTAMP, Batch, Span, headers_text
 from frazil.contract import Contract, Field
 
 RECEIVED = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -27,13 +27,14 @@ def raw_batch(values: Sequence[bytes | None], *, received_us: int = RECEIVED_US,
     count = len(values)
     columns = [
         pa.array(values, pa.binary()),
-        pa.array([None if index % 3 else b"k%d" % index for index in range(count)], pa.binary()),
+        pa.array([None if at % 3 else b"k%d" % at for at in range(first, first + count)], pa.binary()),
         pa.array([LOG] * count, pa.string()).dictionary_encode(),
         pa.array(["0"] * count, pa.string()).dictionary_encode(),
         pa.array(range(first, first + count), pa.int64()),
         pa.array([received_us] * count, pa.int64()).cast(TIMESTAMP),
         pa.array([7 * index for index in range(count)], pa.int64()),
         pa.array([None if index % 2 else {"format": "ndjson", "line": index + 1} for index in range(count)], SOURCE),
+        pa.array([None if at % 5 else headers_text([("n", b"%d" % at)]) for at in range(first, first + count)], pa.string()),
     ]
     spans = (Span(LOG, "0", first, first + count - 1),) if count else ()
     return Batch(pa.RecordBatch.from_arrays(columns, schema=RAW), spans)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -13,7 +14,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 TEXT_CODE = pa.dictionary(pa.int32(), pa.string())
 SOURCE = pa.struct([("format", pa.string()), ("line", pa.int64())])
 
-RAW = pa.schema(
+RECORD = pa.schema(
     [
         pa.field("value", pa.binary()),  # the record's own bytes; null is a record without a value
         pa.field("key", pa.binary()),
@@ -25,7 +26,13 @@ RAW = pa.schema(
         pa.field("source", SOURCE),  # format of the body and line or row in it, from 1
     ]
 )
-"""Records as a log gives them: 0..n rows x 8 columns, in offset order per partition."""
+"""Of a record, what it is judged by: 8 columns, the kernel's own layout."""
+
+RAW = pa.schema([*RECORD, pa.field("headers", pa.string())])
+"""Records as a log gives them: 0..n rows x 9 columns, in offset order per partition.
+
+`headers` are those that its producer gave a Kafka record, as `headers_text` spells them; null where there are none.
+"""
 
 LINEAGE = pa.schema(
     [
@@ -37,6 +44,8 @@ LINEAGE = pa.schema(
         pa.field("_request", pa.int64(), nullable=False),
         pa.field("_received_at", TIMESTAMP, nullable=False),
         pa.field("_contract_version", TEXT_CODE, nullable=False),
+        pa.field("_key", pa.binary()),
+        pa.field("_headers", pa.string()),
     ]
 )
 """What every good row carries after its contract's columns. The sink adds `_commit` (long) and `_replay` (text)."""
@@ -67,6 +76,7 @@ LETTERS = pa.schema(
         pa.field("violations", VIOLATIONS, nullable=False),
         pa.field("value", pa.binary()),  # the record's own bytes; null for `dedupe` and for a null record
         pa.field("key", pa.binary()),
+        pa.field("headers", pa.string()),
         pa.field("source", SOURCE),
         pa.field("first", PLACE),  # `dedupe`: where the landed row it equals came from
         pa.field("_replay", pa.string()),  # the replay that set it aside, else null
@@ -76,6 +86,35 @@ LETTERS = pa.schema(
 
 OPEN_STAGES = ("parse", "validate", "identity", "process")
 """Stages of letters that can be replayed."""
+
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Headers of a Kafka record, in its order; a name may come twice."""
+
+
+def headers_text(headers: Headers) -> str | None:
+    """Headers as a JSON array of `[name, value]`, None when there are none.
+
+    A value is text, null, or `{"base64": "…"}` where its bytes are not UTF-8: no byte is lost.
+    """
+    return json.dumps([[name, told(value)] for name, value in headers], ensure_ascii=False) if headers else None
+
+
+def headers_of(text: str | None) -> Headers:
+    """The inverse of `headers_text`."""
+    return [(name, _bytes(value)) for name, value in json.loads(text or "[]")]
+
+
+def told(value: bytes | None) -> str | dict[str, str] | None:
+    """Bytes as JSON-ready data: text, or `{"base64": "…"}` where they are not UTF-8."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value or b"").decode()}
+
+
+def _bytes(value: Any) -> bytes | None:
+    return base64.b64decode(value["base64"]) if isinstance(value, dict) else None if value is None else str(value).encode()
 
 
 class Place(NamedTuple):

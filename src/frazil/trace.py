@@ -93,6 +93,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "received_at": row["_received_at"].isoformat(),
         "contract_version": row["_contract_version"],
         "replay": row["_replay"],
+        "headers": json.loads(row.get("_headers") or "[]"),
         "file": row["filename"],
         "_commit": row[COMMIT],
     }
@@ -131,6 +132,7 @@ def _letters(project: Project, contract: Contract, event_id: str, landed: Sequen
                 "received_at": row["_received_at"].isoformat(),
                 "contract_version": row["contract_version"],
                 "replay": row["_replay"],
+                "headers": json.loads(row.get("headers") or "[]"),
                 "first": first,
                 "violations": row["violations"],
             }

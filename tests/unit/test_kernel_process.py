@@ -68,6 +68,7 @@ def raw(values: list[bytes | None], received: datetime = RECEIVED) -> Batch:
         pa.array([received] * count, RAW.field("received_at").type),
         pa.array([7] * count, pa.int64()),
         pa.array([{"format": "ndjson", "line": n + 1} for n in range(count)], RAW.field("source").type),
+        pa.array([f'[["n","{n}"]]' for n in range(count)], pa.string()),
     ]
     return Batch(pa.record_batch(columns, schema=RAW))
 

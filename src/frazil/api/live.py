@@ -13,13 +13,13 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from frazil import telemetry
-from frazil.batch import Batch, Position, Processed
+from frazil.batch import Batch, Position, Processed, told
 from frazil.errors import ConfigError, ContractError, FrazilError
 from frazil.process.where import Where
 
@@ -215,12 +215,20 @@ def judged(processed: Processed, raw: Batch) -> Judged:
     """The good rows of a batch with the text of their events: the record's own bytes where they are JSON."""
     rows = processed.good.rows
     own = dict(zip(_places(raw.rows, ""), raw.rows.column("value").to_pylist(), strict=True))
+    keys, headers = rows.column("_key").to_pylist(), rows.column("_headers").to_pylist()
     events = []
     for index, (partition, offset) in enumerate(_places(rows, "_")):
         value = own.get((partition, offset)) or b""
-        text = value.decode() if value.lstrip()[:1] == b"{" else json.dumps(rows.slice(index, 1).to_pylist()[0], default=str)
-        events.append(Event(partition, offset, f'"partition":"{partition}","offset":{offset},"event":{text}}}'))
+        text = value.decode() if value.lstrip()[:1] == b"{" else json.dumps(_typed(rows.slice(index, 1)), default=str)
+        key = "" if keys[index] is None else f'"key":{json.dumps(told(keys[index]))},'
+        said = "" if headers[index] is None else f'"headers":{headers[index]},'
+        events.append(Event(partition, offset, f'"partition":"{partition}","offset":{offset},{key}{said}"event":{text}}}'))
     return Judged(rows, events)
+
+
+def _typed(row: pa.RecordBatch) -> dict[str, Any]:
+    """A good row as an event: Avro has no text of its own."""
+    return {name: value for name, value in row.to_pylist()[0].items() if name not in ("_key", "_headers")}
 
 
 def cursor(text: str | None, log_id: str) -> Position | None:

@@ -315,6 +315,8 @@ def _each(found: list[Work], *, as_json: bool) -> None:
 
 
 def _show_letter(letter: dict[str, Any]) -> None:
+    from frazil.batch import headers_of
+
     out = data()
     out.print(f"{letter['id']}  {letter['contract']} {letter['contract_version']}", markup=False, style="bold")
     state = "open" if letter["open"] else "closed"
@@ -328,6 +330,8 @@ def _show_letter(letter: dict[str, Any]) -> None:
             out.print(f"  value {one['value']}", markup=False)
         if one["hint"]:
             out.print(f"  hint: {one['hint']}", markup=False)
+    for name, value in headers_of(letter["headers"]):
+        out.print(f"header {name}: {cell(value)}", markup=False)
     if letter["value"] is not None:
         out.print("\n" + cell(letter["value"]), markup=False)
     out.print()

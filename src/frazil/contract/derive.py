@@ -10,6 +10,7 @@ from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, Par
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import (
+    BinaryType,
     BooleanType,
     DateType,
     DecimalType,
@@ -47,6 +48,8 @@ _SYSTEM: tuple[tuple[int, str, IcebergType, bool, str], ...] = (
     (9, "_contract_version", StringType(), True, "version of the contract that judged it"),
     (10, "_commit", LongType(), True, "landing order: grows with every commit that adds rows"),
     (11, "_replay", StringType(), False, "the replay that landed it, else null"),
+    (12, "_key", BinaryType(), False, "the record's own key in the log, null where it has none"),
+    (13, "_headers", StringType(), False, "the Kafka record's headers: JSON array of [name, value]; null where it has none"),
 )
 _SIMPLE: dict[str, IcebergType] = {
     "uuid": UUIDType(),
@@ -115,9 +118,9 @@ def partition_spec(contract: Contract, schema: Schema | None = None) -> Partitio
 
 
 def iceberg_schema(contract: Contract, current: Schema | None = None, *, last_column_id: int = 0) -> Schema:
-    """The raw table's schema: contract columns, `_extra`, then `event_date` … `_replay`.
+    """The raw table's schema: contract columns, `_extra`, then `event_date` … `_headers`.
 
-    A new table has the system columns at ids 1 to 11 and the contract's fields from 101, depth first. With `current`, ids
+    A new table has the system columns at ids 1 to 13 and the contract's fields from 101, depth first. With `current`, ids
     of columns that are there stay, by name; new columns are optional and get ids above both its highest and
     `last_column_id`; columns the contract no longer names stay as optional ones; nothing optional becomes required.
 

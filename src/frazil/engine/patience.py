@@ -155,6 +155,7 @@ def _letter(one: Batch, contract: Contract, error: BaseException) -> pa.RecordBa
         "violations": [violation],
         "value": row["value"],
         "key": row["key"],
+        "headers": row["headers"],
         "source": row["source"],
         "first": None,
         "_replay": None,

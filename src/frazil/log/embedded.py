@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import data_processor_rs as kernel
 import pyarrow as pa
 
-from frazil.batch import Batch, Position, Span
+from frazil.batch import RAW, Batch, Position, Span
 from frazil.errors import Corrupt, FrazilError, Throttled, Unavailable
 from frazil.errors import OffsetExpired as Expired
 from frazil.log import Appended, IdempotencyKey, IdempotencyMismatch, Record, Records, check_logs
@@ -194,6 +194,7 @@ class EmbeddedReader:
     def _batch(self, rows: kernel.Rows, check: str) -> Batch:
         batch = pa.record_batch(rows)
         offsets = batch.column("offset")
+        batch = batch.append_column(RAW.field("headers"), pa.nulls(len(batch), pa.string()))  # HTTP brings none
         return Batch(batch, (Span(self.log_id, PARTITION, offsets[0].as_py(), offsets[-1].as_py(), check),))
 
 

@@ -266,6 +266,7 @@ class MemoryLog:
             "received_at": [row.received_at for row in held],
             "request": [row.request for row in held],
             "source": [{"format": row.format, "line": row.record.line} for row in held],
+            "headers": [None] * len(held),
         }
         return pa.RecordBatch.from_arrays([pa.array(columns[at.name], at.type) for at in RAW], schema=RAW)
 

@@ -47,7 +47,7 @@ class Framing:
         count = len(framed)
         constants: dict[str, Any] = {"log": "", "partition": "", "received_at": received_at, "request": 0}
         columns = {name: [constant] * count for name, constant in constants.items()}
-        columns |= {"value": framed, "key": [None] * count, "offset": list(range(count)), "source": [None] * count}
+        columns |= {name: [None] * count for name in ("key", "source", "headers")} | {"value": framed, "offset": list(range(count))}
         raw = pa.RecordBatch.from_arrays([pa.array(columns[one.name], one.type) for one in RAW], schema=RAW)
         for index, row in _rows(self._judge(Batch(raw)).good.rows):
             if row.get(EXTRA) is None:

@@ -164,7 +164,7 @@ def _conflict_letters(contract: Contract, processed: Processed, at: pa.Array, fi
     raw = processed.raw.rows.take(_raw_indices(processed.raw.rows, places(rows)))
     keys = zip(*(column(rows, name).to_pylist() for name in key_columns(contract)), strict=True)
     violations = [[_conflict(contract, place, key)] for place, key in zip(place_list(first), keys, strict=True)]
-    bytes_of = {"value": raw.column("value"), "key": raw.column("key"), "source": raw.column("source").cast(SOURCE)}
+    bytes_of = {**{name: raw.column(name) for name in ("value", "key", "headers")}, "source": raw.column("source").cast(SOURCE)}
     return _letters(contract, rows, "identity", {"violations": pa.array(violations, VIOLATIONS), **bytes_of})
 
 

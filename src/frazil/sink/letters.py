@@ -91,7 +91,7 @@ def as_raw(letters: pa.Table) -> Batch:
     """Letters as the raw records they were (`RAW`), ordered as given; spans are empty: a replay moves no position."""
     columns: Mapping[str, str] = {
         "value": "value", "key": "key", "log": "_log", "partition": "_partition", "offset": "_offset",
-        "received_at": "_received_at", "request": "_request", "source": "source",
+        "received_at": "_received_at", "request": "_request", "source": "source", "headers": "headers",
     }  # fmt: skip
     arrays = [letters.column(columns[field.name]).cast(field.type) for field in RAW]
     table = pa.table(arrays, schema=RAW).combine_chunks()

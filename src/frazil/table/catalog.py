@@ -77,7 +77,7 @@ LETTERS_TABLE = Schema(
         ),
         required=True,
     ),
-    *_fields((10, "value", BinaryType(), False), (11, "key", BinaryType(), False)),
+    *_fields((10, "value", BinaryType(), False), (11, "key", BinaryType(), False), (28, "headers", StringType(), False)),
     NestedField(12, "source", StructType(*_fields((23, "format", StringType(), False), (24, "line", LongType(), False))), required=False),
     NestedField(
         13,
@@ -191,11 +191,20 @@ class Lake:
 
     def dead_letters(self) -> Table:
         """The current version of `dead_letters`, created when it is not there. Raises as `raw`."""
-        return self.find(DEAD_LETTERS) or self.create(DEAD_LETTERS, LETTERS_TABLE, _SPECS[DEAD_LETTERS])
+        found = self.find(DEAD_LETTERS) or self.create(DEAD_LETTERS, LETTERS_TABLE, _SPECS[DEAD_LETTERS])
+        return found if "headers" in found.schema().column_names else self._with_headers(found)
 
     def commit_history(self) -> Table:
         """The current version of `commit_history`, created when it is not there. Raises as `raw`."""
         return self.find(COMMIT_HISTORY) or self.create(COMMIT_HISTORY, HISTORY_TABLE, _SPECS[COMMIT_HISTORY])
+
+    def _with_headers(self, table: Table) -> Table:
+        """A table that was made before letters had headers gains the column; older files read as null there."""
+        with answering("the table's schema cannot be changed", table=DEAD_LETTERS), suppress(CommitFailedException):
+            with table.update_schema() as update:
+                update.add_column("headers", StringType())
+            return table
+        return self.dead_letters()  # another process was first
 
     def find(self, name: str) -> Table | None:
         """The current version of a table by name, None when there is none. Raises as `raw`."""

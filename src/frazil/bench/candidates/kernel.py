@@ -12,7 +12,7 @@ from typing import Any
 import data_processor_rs as kernel
 import pyarrow as pa
 
-from frazil.batch import RAW, SOURCE, TIMESTAMP
+from frazil.batch import RECORD, SOURCE, TIMESTAMP
 from frazil.bench.clock import Laps
 from frazil.bench.job import Job
 from frazil.bench.leaves import key, with_text_ids
@@ -29,7 +29,7 @@ def raw_rows(body: bytes, received_us: int) -> pa.RecordBatch:
     one = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count), pa.array(["0"]))
     zeros, received = pa.repeat(pa.scalar(0, pa.int64()), count), pa.repeat(pa.scalar(received_us, TIMESTAMP), count)
     columns = [value, pa.nulls(count, pa.binary()), one, one, zeros, received, zeros, pa.nulls(count, SOURCE)]
-    return pa.RecordBatch.from_arrays(columns, schema=RAW)
+    return pa.RecordBatch.from_arrays(columns, schema=RECORD)
 
 
 def columns_of(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -139,7 +139,7 @@ def chain(job: Job, place: Path, threads: int, found: Found, *, peers_encoding: 
     """NDJSON → judged → deduplicated → partitioned zstd Parquet; dead letters kept with every violation."""
     contract = with_text_ids(job.contract) if peers_encoding else job.contract
     plan = kernel.Plan(contract.plan)
-    good, _ = kernel.process(plan, pa.RecordBatch.from_pylist([], schema=RAW))
+    good, _ = kernel.process(plan, pa.RecordBatch.from_pylist([], schema=RECORD))
     landing = kernel.Landing(
         job.whole,
         plan,

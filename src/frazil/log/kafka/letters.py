@@ -16,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from frazil.batch import Place
+from frazil.batch import Place, headers_of
 from frazil.errors import Unavailable
 from frazil.log.kafka.connection import ANSWER_S, KafkaConnection, answering, frazil_error
 from frazil.log.kafka.delivery import producing
@@ -222,7 +222,7 @@ def _passes(letter: dict[str, Any]) -> bool:
 
 
 def _headers(letter: dict[str, Any]) -> list[tuple[str, str | bytes | None]]:
-    """Cause, origin and contract, each as text."""
+    """The record's own headers as they came, then cause, origin and contract, each as text."""
     first = letter["violations"][0] if letter["violations"] else {"code": letter["stage"], "path": "", "message": ""}
     said = {
         "frazil-contract": letter["contract"],
@@ -236,7 +236,8 @@ def _headers(letter: dict[str, Any]) -> list[tuple[str, str | bytes | None]]:
         "frazil-received-at": letter["_received_at"].isoformat(),
         COMMIT: str(letter["_commit"]),
     }
-    return [(name, str(value).encode()) for name, value in said.items()]
+    own = [(name, value) for name, value in headers_of(letter.get("headers")) if name not in said]  # of a letter sent in again
+    return [*own, *((name, str(value).encode()) for name, value in said.items())]
 
 
 def _last_commit(connection: KafkaConnection, topic: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from confluent_kafka import Message
 
-from frazil.batch import RAW, SOURCE, TEXT_CODE
+from frazil.batch import RAW, SOURCE, TEXT_CODE, headers_text
 from frazil.log.kafka.origin import HEADER, Origin, origin
 
 
@@ -60,6 +60,7 @@ class Rows:
         self.requests: list[int] = []
         self.formats: list[str | None] = []
         self.lines: list[int | None] = []
+        self.headers: list[str | None] = []
         self.last: Message | None = None
         self._said, self._known = b"", Origin(0, 0, None, None)
 
@@ -76,6 +77,7 @@ class Rows:
         self.requests.append(said.request)
         self.formats.append(said.format)
         self.lines.append(said.line)
+        self.headers.append(_theirs(headers, said) if headers else None)
         self.last = message
 
     def _origin(self, headers: Any, message: Message) -> Origin:
@@ -90,6 +92,11 @@ class Rows:
         if found.format is not None:
             self._said, self._known = said, found
         return found
+
+
+def _theirs(headers: Any, said: Origin) -> str | None:
+    """The headers that the producer gave; ours, where it is one, is told by other columns."""
+    return headers_text(headers if said.format is None else [one for one in headers if one[0] != HEADER])
 
 
 def raw(log_id: str, parts: Sequence[tuple[str, Rows]]) -> pa.RecordBatch:
@@ -111,5 +118,6 @@ def raw(log_id: str, parts: Sequence[tuple[str, Rows]]) -> pa.RecordBatch:
         "received_at": joined("received_us", pa.int64()).cast(RAW.field("received_at").type),
         "request": joined("requests", pa.int64()),
         "source": pa.StructArray.from_arrays([formats, joined("lines", pa.int64())], fields=list(SOURCE), mask=formats.is_null()),
+        "headers": joined("headers", pa.string()),
     }
     return pa.RecordBatch.from_arrays([columns[at.name] for at in RAW], schema=RAW)
