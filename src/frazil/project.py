@@ -212,7 +212,8 @@ class Project:
 
         specs = [spec for spec in self.windows.values() if spec.contract == contract.name]
         conditions = {spec.name: Where(spec.where, contract) for spec in specs if spec.where}
-        return WindowSink(self.window_file(contract), contract, specs, conditions)
+        memory_bytes = self.settings.live.memory_bytes
+        return WindowSink(self.window_file(contract), contract, specs, conditions, memory_bytes=memory_bytes)
 
     @cached_property
     def dead_letters(self) -> IcebergDeadLetters:

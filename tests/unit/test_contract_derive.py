@@ -45,14 +45,16 @@ SYSTEM = [
     "_contract_version",
     "_commit",
     "_replay",
+    "_key",
+    "_headers",
 ]
 
 
 def test_system_columns_have_fixed_ids_and_the_contracts_begin_at_101() -> None:
     schema = iceberg_schema(SHOP["events"])
     given_ids = ids(schema)
-    assert [given_ids[name] for name in ("_extra", *SYSTEM)] == list(range(1, 12))
-    assert [one.name for one in schema.fields][-11:] == ["_extra", *SYSTEM]
+    assert [given_ids[name] for name in ("_extra", *SYSTEM)] == list(range(1, 14))
+    assert [one.name for one in schema.fields][-13:] == ["_extra", *SYSTEM]
     assert given_ids["event_id"] == 101
     assert given_ids["properties.url"] == 112
     assert schema.identifier_field_ids == [101]
@@ -163,7 +165,7 @@ def _bare(kind: pa.DataType) -> object:
         return [(one.name, one.nullable, _bare(one.type)) for one in kind]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [kind.value_field.nullable, _bare(kind.value_type)]
-    return {"large_string": "string"}.get(str(kind), str(kind))
+    return {"large_string": "string", "large_binary": "binary"}.get(str(kind), str(kind))
 
 
 @given(st.data())

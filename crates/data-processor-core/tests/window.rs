@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use data_processor_core::window::aggregate::{Accumulator, Value};
 use data_processor_core::window::group::{Touched, add};
@@ -180,6 +182,40 @@ fn finals(
     let found = reader.changes(0, None, 10_000).expect("changes");
     let finals = found.into_iter().filter(|one| one.state == 1).map(|one| ((one.key, one.start, one.end), one.body)).collect();
     (finals, memory)
+}
+
+/// Fates of these events, as a store that is open on the file sees them.
+fn fates(store: &mut WindowStore, events: &[(i64, u8, i64)], first: i64) -> Vec<i8> {
+    let (rows, read) = batch(events, first);
+    store.seen(&rows, &read).expect("answers").column(0).as_primitive::<Int8Type>().values().to_vec()
+}
+
+#[test]
+fn a_key_is_known_whoever_landed_it_and_after_whatever_restart() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("state.db");
+    let shape = r#"{"kind":"hopping","size_us":100,"hop_us":100}"#;
+    let open = || WindowStore::open(&path, windows(shape, 1_000), vec!["id".into()], vec!["id".into()], 1_000).expect("opens");
+    let land = |store: &mut WindowStore, first: i64| {
+        let (rows, read) = batch(&[(5, 0, 1), (6, 0, 1)], first);
+        let head = store.head().expect("head").sequence;
+        store.append(&rows, &read, &Change { head, position: "{}", totals: "{}", replay: None, now_us: 0 }).expect("appends");
+    };
+    let events = [(5, 0, 1); 3];
+    let (mut one, mut two) = (open(), open());
+    assert_eq!(fates(&mut one, &events, 10), [0, 0, 0]);
+    land(&mut two, 10);
+    assert_eq!(fates(&mut one, &events, 10), [1, 1, 0], "another one landed them");
+    land(&mut one, 12);
+    assert_eq!(fates(&mut one, &events, 11), [1, 1, 1]);
+    assert_eq!(fates(&mut two, &events, 11), [1, 1, 1]);
+    one.maintain(0).expect("tidies");
+    assert_eq!(fates(&mut one, &events, 11), [1, 1, 1]);
+    let (rows, read) = batch(&[(7, 0, 1)], 20);
+    let stale = Change { head: -5, position: "{}", totals: "{}", replay: None, now_us: 0 };
+    one.append(&rows, &read, &stale).expect_err("another head");
+    assert_eq!(fates(&mut one, &events, 20), [0, 0, 0], "what was rolled back is not there");
+    assert_eq!(fates(&mut open(), &events, 11), [1, 1, 1], "after a restart");
 }
 
 proptest! {

@@ -14,7 +14,6 @@ from frazil.engine.local import Engine, Line, Pace
 from frazil.engine.metrics import SPILLED, WINDOW_MEMORY
 from frazil.engine.window_topics import WindowTopics
 from frazil.errors import Corrupt, FrazilError
-from frazil.process.where import Where
 from frazil.project import Project
 from frazil.settings import Settings
 from frazil.sink import Commit
@@ -53,9 +52,7 @@ def _maker(settings: Settings, name: str, *, at_once: bool) -> Callable[[], Line
         project = Project(settings)
         contract = project.contract(name)
         specs = {spec.name: spec for spec in project.windows.values() if spec.contract == name}
-        conditions = {spec.name: Where(spec.where, contract) for spec in specs.values() if spec.where}
-        file, memory = project.window_file(contract), settings.live.memory_bytes
-        sink = WindowSink(file, contract, list(specs.values()), conditions, memory_bytes=memory)
+        sink = project.window_sink(contract)
         METRICS.watch(name, project.window_file(contract), list(specs))
         results = WindowResults(project.lake, project.window_file(contract), name, specs)
         topics = WindowTopics(project, name, list(specs.values()))

@@ -59,6 +59,7 @@ class WindowSink:
     ) -> None:
         self.contract = contract
         self._specs, self._conditions = tuple(specs), conditions
+        self._read: tuple[pa.RecordBatch, pa.RecordBatch] | None = None  # the last rows that were read: they are asked for twice
         file.parent.mkdir(parents=True, exist_ok=True)
         plans = json.dumps([spec.plan(contract) for spec in specs])
         kinds = {one.name: one.kind for one in contract.fields}
@@ -101,6 +102,11 @@ class WindowSink:
 
     def events(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The columns of judged rows that the kernel's windows read (`window/columns.rs`)."""
+        if self._read is None or self._read[0] is not rows:
+            self._read = rows, self._columns(rows)
+        return self._read[1]
+
+    def _columns(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         received = rows.column("_received_at").cast(TIMESTAMP)
         time = received
         if self.contract.event_time is not None:

@@ -13,6 +13,7 @@ pub mod aggregate;
 mod cache;
 pub mod columns;
 mod emit;
+mod filter;
 pub mod group;
 mod keys;
 pub mod reader;

@@ -17,6 +17,9 @@ use super::turn::Turn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::dedupe::random;
 
+/// Pages of 4 KiB that a commit may find in the WAL before it takes them over into the file: hot pages are written once for many.
+const WAL_PAGES: i64 = 8_192;
+
 const LAYOUT: &str = "
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, hash TEXT NOT NULL,
@@ -89,6 +92,7 @@ impl WindowStore {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;")?;
+            connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
             connection.execute_batch(LAYOUT)?;
             for name in ["secret0", "secret1"] {
                 let made = random().cast_signed();
@@ -100,7 +104,7 @@ impl WindowStore {
         let (mut connection, secret) = opened().map_err(failed)?;
         let specs = adopt(&mut connection, specs).map_err(failed)?;
         let cache = Cache::new(most_bytes);
-        Ok(WindowStore { connection, specs, keys: Keys { key, content, secret }, cache })
+        Ok(WindowStore { connection, specs, keys: Keys::new(key, content, secret), cache })
     }
 
     /// Where the file stands.
@@ -116,7 +120,7 @@ impl WindowStore {
     }
 
     /// What is known of each event's key: fate (0 new, 1 the same event, 2 another one) and where the first came from.
-    pub fn seen(&self, rows: &RecordBatch, events: &RecordBatch) -> Result<RecordBatch> {
+    pub fn seen(&mut self, rows: &RecordBatch, events: &RecordBatch) -> Result<RecordBatch> {
         self.keys.seen(&self.connection, rows, &Events::of(events)?)
     }
 
@@ -162,8 +166,9 @@ impl WindowStore {
             let needed = watermark.map_or(i64::MIN, |at| at.saturating_sub(spec.span_us()));
             oldest = Some(oldest.map_or(needed, |least| least.min(needed)));
         }
+        let oldest = oldest.unwrap_or(i64::MIN);
         let settle = || -> rusqlite::Result<()> {
-            transaction.prepare_cached("DELETE FROM keys WHERE time <= ?1")?.execute([oldest.unwrap_or(i64::MIN)])?;
+            transaction.prepare_cached("DELETE FROM keys WHERE time <= ?1")?.execute([oldest])?;
             set(&transaction, "sequence", done.sequence)?;
             set(&transaction, "decided", done.sequence)?;
             set(&transaction, "position", change.position)?;
@@ -173,12 +178,13 @@ impl WindowStore {
         cache.reflects = -1;
         transaction.commit().map_err(failed)?;
         cache.reflects = done.sequence;
+        keys.follow(sequence, done.sequence, oldest);
         Ok(done)
     }
 
     /// Forgets final results and late events whose windows ended `keep_us` before the watermark; returns how many.
     pub fn maintain(&mut self, keep_us: i64) -> Result<u64> {
-        let WindowStore { connection, specs, cache, .. } = self;
+        let WindowStore { connection, specs, cache, keys } = self;
         let mut tidy = || -> rusqlite::Result<(i64, u64)> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut gone = 0;
@@ -195,6 +201,7 @@ impl WindowStore {
             Ok((sequence, gone as u64))
         };
         let (sequence, gone) = tidy().map_err(failed)?;
+        keys.follow(sequence - 1, sequence, i64::MIN);
         if cache.reflects == sequence - 1 {
             cache.reflects = sequence;
         }
@@ -260,7 +267,7 @@ pub(super) fn failed(error: rusqlite::Error) -> Error {
         .hint("nothing was stored; is there space on the disk?")
 }
 
-fn number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+pub(super) fn number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     let found =
         connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()?;
     Ok(found.unwrap_or(0))

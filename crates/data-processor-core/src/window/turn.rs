@@ -8,9 +8,16 @@ use super::cache::Cache;
 use super::columns::{Events, Inputs};
 use super::emit::Emission;
 use super::group::{self, Group, KeyState, Touched};
-use super::spec::WindowSpec;
+use super::spec::{Shape, WindowSpec};
 use super::store::failed;
 use crate::error::Result;
+
+/// A hopping window never moves its end: what is found by it is left alone.
+const KEEP_HOPPING: &str =
+    "INSERT INTO groups (window, key, start, \"end\", revision, closed, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT DO UPDATE SET revision = excluded.revision, state = excluded.state";
+const KEEP_SESSION: &str = "INSERT INTO groups (window, key, start, \"end\", revision, closed, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT DO UPDATE SET \"end\" = excluded.\"end\", closed = excluded.closed, revision = excluded.revision, state = excluded.state";
 
 pub(super) struct Turn<'a> {
     pub(super) transaction: &'a Transaction<'a>,
@@ -89,7 +96,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn save(&self, key: &str, start: i64, group: &Group) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO groups (window, key, start, \"end\", revision, closed, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = match self.spec.shape {
+            Shape::Hopping { .. } => KEEP_HOPPING,
+            Shape::Session { .. } => KEEP_SESSION,
+        };
         self.transaction
             .prepare_cached(sql)?
             .execute(params![self.id, key, start, group.end, group.revision, group.closed, group.encode()])

@@ -77,7 +77,7 @@ class Rows:
         self.requests.append(said.request)
         self.formats.append(said.format)
         self.lines.append(said.line)
-        self.headers.append(_theirs(headers, said) if headers else None)
+        self.headers.append(_theirs(headers, said) if headers and (len(headers) > 1 or said.format is None) else None)
         self.last = message
 
     def _origin(self, headers: Any, message: Message) -> Origin:
