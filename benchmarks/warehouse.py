@@ -126,20 +126,24 @@ def contents(project: Project) -> dict[str, Any]:
 
 
 def continued(root: Path, aside: Path, case: str, count: int) -> dict[str, Any]:
-    """One case, from the lake as it was built: going on, everything anew, and that both give the same rows."""
-    shutil.rmtree(root / ".frazil")
-    shutil.copytree(aside, root / ".frazil")
-    settings = configuration.load(root)
-    project = Project(settings)
+    """One case, from the lake as it was built: going on, the middle one of three times; everything anew; both give the same rows."""
     events, users = CASES[case]
-    land(project, "users", _USERS.replace("{when}", users), 2 * USERS, 2 * USERS + USERS // 100)
-    land(project, "events", _EVENTS.replace("{when}", events), count, count + count // 100)
-    going_on = modelled(transform(settings, command="run"))
+    times = []
+    for _ in range(3):
+        shutil.rmtree(root / ".frazil")
+        shutil.copytree(aside, root / ".frazil")
+        settings = configuration.load(root)
+        project = Project(settings)
+        land(project, "users", _USERS.replace("{when}", users), 2 * USERS, 2 * USERS + USERS // 100)
+        land(project, "events", _EVENTS.replace("{when}", events), count, count + count // 100)
+        times.append(modelled(transform(settings, command="run")))
     there = contents(project)
     full = modelled(transform(settings, command="run", full_refresh=True))
     if contents(project) != there:
         raise SystemExit(f"{case}: built anew, the marts have other rows")
-    return {"share": round(going_on["models_s"] / full["models_s"], 3), "continued": going_on, "full": full}
+    times.sort(key=lambda one: one["models_s"])
+    all_three = [one["models_s"] for one in times]
+    return {"share": round(times[1]["models_s"] / full["models_s"], 3), "three_times_s": all_three, "continued": times[1], "full": full}
 
 
 def main() -> None:

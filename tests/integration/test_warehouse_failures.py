@@ -228,6 +228,16 @@ def test_a_scratch_file_that_another_program_holds_is_said(shop: Shop) -> None:
     assert busy.value.code == "warehouse.busy"
 
 
+@pytest.mark.parametrize("damage", [b"", b"no database", None])
+def test_a_damaged_scratch_file_is_made_anew(shop: Shop, dbt: Dbt, damage: bytes | None) -> None:
+    scratch = shop.settings.state_dir / "warehouse.duckdb"
+    whole = scratch.read_bytes()
+    scratch.write_bytes(whole[:8192] + bytes(4096) + whole[12288:] if damage is None else damage)
+    shop.land("events", event(2))
+    assert not dbt.transform(shop, command="run").failed
+    assert len(shop.ask(FACTS)) == 2
+
+
 def test_views_of_models_that_are_gone_do_not_stand_in_a_readers_way(shop: Shop, dbt: Dbt) -> None:
     old = shop.root / "warehouse/models/staging/stg_old.sql"
     old.write_text("select event_id from {{ ref('int_old') }}\n")

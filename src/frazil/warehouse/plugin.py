@@ -6,6 +6,7 @@ version it made: a run is consistent however long it takes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,16 @@ from frazil.table.catalog import Lake
 from frazil.table.duck import path_of, quoted, view
 from frazil.table.files import entries
 from frazil.table.lease import Lease, holder
+from frazil.telemetry import logger
 from frazil.warehouse.built import Built, Plan, Reach, built_of, last_commit, plan, reach_of
 from frazil.warehouse.graph import Graph, Input, macros_of
 from frazil.warehouse.mart import Model, Writer
 from frazil.warehouse.reading import leave
 
 LEASE = "warehouse"
+_DAMAGED = re.compile("not a valid DuckDB database|Corrupt|Could not read enough bytes|replaying WAL")
+
+_log = logger("warehouse")
 
 
 class Plugin(BasePlugin):
@@ -54,10 +59,12 @@ class Plugin(BasePlugin):
                 code="warehouse.busy",
                 hint="wait until it has ended",
             )
+        discard_damaged(Path(creds.path))
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         self._connection = conn
         conn.execute("SET GLOBAL TimeZone='UTC'")
+        conn.execute("SET GLOBAL fsync_mode='NONE'")  # a power cut may damage it: then it is made anew
         conn.execute("SET GLOBAL parquet_metadata_cache=true")  # a file of the lake never changes; many models read the same ones
         if self._lake is None:
             self._lake = Lake.open(self._settings)
@@ -168,6 +175,20 @@ class Plugin(BasePlugin):
         with self._connection.cursor() as cursor:
             cursor.execute(self._shown(name, done.table))
         return {"rows": done.rows, "added": done.added, "removed": done.removed}
+
+
+def discard_damaged(scratch: Path) -> None:
+    """Take a scratch file away that DuckDB cannot read, by a power cut or by hand: whatever it holds a run makes again."""
+    if not scratch.is_file():
+        return
+    try:
+        duckdb.connect(scratch).close()
+    except duckdb.Error as error:
+        if not _DAMAGED.search(str(error)):
+            return  # dbt will say it
+        _log.warning("scratch file is damaged, a new one is made", file=str(scratch), error=str(error))
+        for file in (scratch, scratch.with_name(scratch.name + ".wal")):
+            file.unlink(missing_ok=True)
 
 
 def _words(value: object) -> tuple[str, ...]:
