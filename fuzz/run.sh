@@ -11,8 +11,10 @@ fi
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
 host=$(rustc -vV | sed -n 's/^host: //p')
 env -u RUSTFLAGS cargo run --locked --quiet --release --bin seeds -- corpus >/dev/null
-cargo build --locked --quiet --release --target "$host" --bins
-for target in ${*:-$(ls targets | sed 's/\.rs$//')}; do
+targets=${*:-$(ls targets | sed 's/\.rs$//')}
+# Only the targets: what writes seeds has no fuzzer to link with.
+cargo build --locked --quiet --release --target "$host" $(printf -- '--bin %s ' $targets)
+for target in $targets; do
     mkdir -p "artifacts/$target" "corpus/$target"
     echo "== $target: ${SECONDS_EACH:-60} s"
     "target/$host/release/$target" "corpus/$target" -max_total_time="${SECONDS_EACH:-60}" -timeout=5 -rss_limit_mb=2048 \

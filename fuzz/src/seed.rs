@@ -55,7 +55,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "csv_body" => vec![CSV.into(), CSV.replace('\n', "\r\n").into()],
         "csv_roads" => {
             let rows = CELLS.split_once('\n').unwrap().1;
-            let texts = [("\0", CELLS), ("\x01", &CELLS.replace(',', ";")), ("\x02", CELLS), ("\x03", rows), ("\0", CSV)];
+            let texts = [("\x08", CELLS), ("\x0d", &CELLS.replace(',', ";")), ("\x02", CELLS), ("\x0f", rows), ("\x0c", CSV)];
             texts.map(|(dialect, text)| [dialect, text].concat().into_bytes()).to_vec()
         }
         "avro_file" => avro(),

@@ -18,6 +18,7 @@ from frazil.contract import Contract, Field
 from frazil.process.python import PythonProcessor
 from frazil.process.reference_csv import BadCsv, Dialect, canonical
 from frazil.process.rust import RustProcessor
+from tests.strategies import plain
 from tests.unit.test_kernel_process import RECEIVED_US, field, raw
 
 INNER = (field("n", "integer", required=True), field("t", "string"), Field("deep", "/o/deep", "object", fields=(field("x", "boolean"),)))
@@ -131,6 +132,7 @@ def test_the_door_processing_and_the_reference_give_rows_of_cells_the_same_verdi
     ours, reference = RustProcessor(CONTRACT)(batch), PythonProcessor(CONTRACT)(batch)
     letters, expected = ours.dead.rows.to_pylist(), reference.dead.rows.to_pylist()
     assert letters == expected
+    assert plain(ours.good.rows) == plain(reference.good.rows)
     assert (door.accepted, door.rejected) == (ours.good.rows.num_rows, len(letters))
     told = [(error["path"], error["code"], error["message"], error["hint"]) for error in door.errors]
     assert told == [(v["path"], v["code"], v["message"], v["hint"]) for letter in letters for v in letter["violations"]][: len(told)]
@@ -161,13 +163,15 @@ def fitting(draw: st.DrawFn) -> bytes:
     """Rows most of whose cells fit, with what a contract requires; some are missing, some are quoted, some are anything."""
     more = st.lists(st.sampled_from([name for name in FITTING if name not in ("id", "must.y")]), max_size=7, unique=True)
     names = draw(st.permutations(["id", "must.y", *draw(more)]))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(names)
+    head, text = io.StringIO(), io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(names)
     for _ in range(draw(st.integers(1, 4))):
         odd = draw(st.integers(0, 4)) == 0
         cells = [draw(st.sampled_from(CELLS if odd else [*FITTING[name], FITTING[name][0], ""])) for name in names]
         csv.writer(text, quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])), lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
+    # Rows are taken 64 at a time, those near the end of the body one by one.
+    repeated, blank_lines = draw(st.sampled_from([1, 1, 20, 70])), draw(st.sampled_from([0, 80]))
+    return (head.getvalue() + text.getvalue() * repeated + "\n" * blank_lines).encode()
 
 
 def steps(events: kernel.Events, plan: kernel.Plan) -> tuple[Any, ...]:

@@ -94,6 +94,12 @@ impl TextRule {
             && self.format.is_none()
     }
 
+    /// Whether being an IPv4 address is the only rule.
+    pub fn is_ipv4_only(&self) -> bool {
+        let others = self.min_length.is_some() || self.max_length.is_some() || self.pattern.is_some() || self.allowed.is_some();
+        self.format == Some(TextFormat::Ipv4) && !others
+    }
+
     /// Whether a text of so many bytes needs no look: its length is inside, and there is no other rule.
     #[inline(always)]
     pub fn surely_admits(&self, bytes: usize) -> bool {

@@ -5,6 +5,7 @@ use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, StringArray};
 use arrow_schema::DataType;
 
+use super::wide;
 use crate::contract::{Kind, Plan, TextRule};
 
 /// Marks the rows of typed columns that break, or may break, a rule of the plan. On a bound of a double the record's text decides;
@@ -66,6 +67,10 @@ fn mark_text(rule: &TextRule, column: &ArrayRef, marks: &mut [bool]) {
 /// Whether each text breaks the rule; for a null, whether an empty one does.
 fn broken_texts(rule: &TextRule, texts: &StringArray) -> Vec<bool> {
     let bytes = texts.value_data();
+    if rule.is_ipv4_only() {
+        let breaks = |pair: &[i32]| !wide::is_ipv4(&bytes[pair[0] as usize..pair[1] as usize]);
+        return texts.value_offsets().windows(2).map(breaks).collect();
+    }
     let breaks = |pair: &[i32]| {
         let text = &bytes[pair[0] as usize..pair[1] as usize];
         !rule.surely_admits(text.len()) && !rule.admits(text)

@@ -14,7 +14,7 @@ use crate::process::spell::{self, small};
 use crate::process::syntax::{Limits, whole_value};
 use crate::process::text::{PAD, u128_at};
 use crate::process::time::{self, epoch_us};
-use crate::process::{format, number::nearest_double};
+use crate::process::{number::nearest_double, wide};
 
 /// Takes values of one schema under one contract.
 pub struct Road<'a> {
@@ -32,9 +32,11 @@ const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080_8080_8080;
 
 #[inline(always)]
 fn is_utf8(bytes: &[u8], at: usize, length: usize) -> bool {
-    if length <= 15 {
-        let kept = (1u128 << (8 * length)) - 1;
-        if u128_at(bytes, at) & kept & HIGH == 0 {
+    let (whole, rest) = (length / 16 * 16, length % 16);
+    if whole <= PAD {
+        let lanes = (0..whole).step_by(16).fold(0, |all, lane| all | u128_at(bytes, at + lane));
+        let last = u128_at(bytes, at + whole) & ((1u128 << (8 * rest)) - 1);
+        if (lanes | last) & HIGH == 0 {
             return true;
         }
     }
@@ -105,7 +107,7 @@ impl<'a> Road<'a> {
             }
             Step::UuidText(leaf) => {
                 let (at, length) = from.run().ok()?;
-                columns.uuids[*leaf].push(format::uuid(from.bytes, at).filter(|_| length == 36)?);
+                columns.uuids[*leaf].push(wide::uuid(from.bytes, at).filter(|_| length == 36)?);
             }
             Step::UuidBytes(leaf, counted) => {
                 let at = if *counted { from.run().ok().filter(|(_, length)| *length == 16)?.0 } else { from.take(16).ok()? };

@@ -17,8 +17,9 @@ pub struct Cell {
     pub spelling: Spelling,
 }
 
-/// How a cell is spelled.
+/// How a cell is spelled. As wide as a place: a cell without gaps is copied in whole words, not in pieces that wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Spelling {
     /// As it is.
     Plain,
@@ -77,32 +78,32 @@ impl<'a> Rows<'a> {
         Rows { bytes, delimiter: dialect.delimiter, quote: dialect.quote, at, line: 1, base: at, ends }
     }
 
-    /// Reads the row that begins at `start` and in this line, and goes on after it.
+    /// Adds the cells of the row that begins at `start` to `cells`, and goes on after it; lines are counted no more.
     ///
     /// Errors: as [`Rows::next`].
-    pub fn again(&mut self, start: usize, line: u32, cells: &mut Vec<Cell>) -> Result<()> {
-        (self.at, self.line) = (start, line);
+    pub fn again(&mut self, start: usize, cells: &mut Vec<Cell>) -> Result<()> {
+        self.at = start;
         self.look(start);
-        cells.clear();
         self.row(cells)
     }
 
-    /// Reads the next row that is not a blank line into `cells`: the 1-based line it begins at, or None at the end.
+    /// Adds the cells of the next row that is not a blank line to `cells`: the 1-based line it begins at, or None at the end.
     ///
     /// Errors: `body.invalid_csv` for a quote that stays open, or text after a closing one (`line`, `column` in the facts).
     #[inline]
     pub fn next(&mut self, cells: &mut Vec<Cell>) -> Result<Option<u32>> {
+        let before = cells.len();
         loop {
-            cells.clear();
             if self.at == self.bytes.len() {
                 return Ok(None);
             }
             let line = self.line;
             self.row(cells)?;
-            let blank = matches!(cells[..], [Cell { start, end, spelling: Spelling::Plain }] if start == end);
+            let blank = matches!(cells[before..], [Cell { start, end, spelling: Spelling::Plain }] if start == end);
             if !blank {
                 return Ok(Some(line));
             }
+            cells.truncate(before);
         }
     }
 
@@ -128,11 +129,11 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn row(&mut self, cells: &mut Vec<Cell>) -> Result<()> {
-        let bytes = self.bytes;
+        let (bytes, before) = (self.bytes, cells.len());
         let mut start = self.at;
         self.at = loop {
             let end = match bytes.get(start) {
-                Some(byte) if self.quote == Some(*byte) => self.quoted(start + 1, cells)?,
+                Some(byte) if self.quote == Some(*byte) => self.quoted(start + 1, cells, before)?,
                 _ => {
                     let end = self.plain_end();
                     cells.push(Cell { start, end, spelling: Spelling::Plain });
@@ -154,8 +155,9 @@ impl<'a> Rows<'a> {
     }
 
     /// Reads the cell whose text begins after its opening quote at `start`; line breaks inside count. The place after its closing quote.
-    fn quoted(&mut self, start: usize, cells: &mut Vec<Cell>) -> Result<usize> {
-        let (bytes, line, column) = (self.bytes, self.line, cells.len() + 1);
+    /// `before`: cells of earlier rows.
+    fn quoted(&mut self, start: usize, cells: &mut Vec<Cell>, before: usize) -> Result<usize> {
+        let (bytes, line, column) = (self.bytes, self.line, cells.len() - before + 1);
         let quote = self.quote.unwrap_or_default();
         let (mut at, mut spelling) = (start, Spelling::Quoted);
         loop {

@@ -1,5 +1,5 @@
-//! The direct road: cells that surely meet the contract, straight into columns. It gives up (None) at the first doubt, and the
-//! row's canonical text decides.
+//! The direct road: cells that surely meet the contract, straight into columns, many rows at once. It gives up (None) at the first
+//! doubt: then its rows are taken one by one, and the canonical text of the doubtful ones decides.
 //!
 //! Law: whatever this road accepts, the JSON roads accept of the row's canonical text, with the same values.
 
@@ -8,10 +8,24 @@ use super::dialect::Dialect;
 use super::layout::{Layout, Member};
 use crate::contract::{Kind, Plan, Unknown};
 use crate::process::columns::Columns;
+use crate::process::leaf::{first_instant, in_time};
 use crate::process::number::{nearest_double, plain};
-use crate::process::text::number_end;
+use crate::process::text::{PAD, number_end};
 use crate::process::time::{self, epoch_us};
 use crate::process::wide;
+
+/// Most rows that are taken together: one bit each.
+///
+/// Taking one column of many rows after the other lets the processor look up several texts at the same time.
+pub const ROWS: usize = 64;
+
+/// What is known of rows that were taken.
+struct Taken {
+    /// One bit for each row with a double of more than fifteen digits.
+    long: u64,
+    /// Event time of each row, µs.
+    times: [Option<i64>; ROWS],
+}
 
 /// What becomes of a field of the contract, or of a column that the contract does not have.
 enum Step {
@@ -20,9 +34,7 @@ enum Step {
     /// An object with cells below it.
     Object { number: usize, required: bool, steps: Vec<Step>, columns: Vec<usize> },
     /// A field that no column leads to.
-    Absent(Kind),
-    /// A required field that no column leads to.
-    Missing,
+    Absent { kind: Kind, required: bool },
     /// A column of the contract's no field, whose cells must be missing.
     Unknown(usize),
 }
@@ -33,7 +45,7 @@ pub struct Road<'a> {
     dialect: &'a Dialect,
     steps: Vec<Step>,
     /// Columns of a row.
-    width: usize,
+    pub width: usize,
     /// Most bytes of a row's cells.
     room: usize,
 }
@@ -48,18 +60,31 @@ impl<'a> Road<'a> {
         (plan.fast && members <= plan.max_members).then_some(Road { plan, dialect, steps, width: layout.columns.len(), room })
     }
 
-    /// Reads a row into columns; whether all its doubles are spelled with at most fifteen digits.
+    /// Whether a row has as many cells as there are columns, and not too many bytes.
+    #[inline(always)]
+    pub fn suits(&self, cells: &[Cell]) -> bool {
+        cells.len() == self.width && cells[cells.len() - 1].end - cells[0].start <= self.room
+    }
+
+    /// Reads the cells of so many rows that suit into columns, one column after the other, and accepts the rows; one bit for each
+    /// row with a double that is spelled with more than fifteen digits. At most [`ROWS`] rows.
     ///
-    /// None: this road does not know, and the columns hold part of the row. `bytes` is UTF-8 and can be read for `PAD` bytes after the row.
-    #[inline]
-    pub fn row(&self, bytes: &[u8], cells: &[Cell], columns: &mut Columns) -> Option<bool> {
-        let (first, last) = (cells.first()?, cells.last()?);
-        if cells.len() != self.width || last.end - first.start > self.room {
+    /// None: this road does not know some row, and the columns hold part of them. `bytes` is UTF-8 and can be read for `PAD` bytes
+    /// after the rows.
+    pub fn rows(&self, bytes: &[u8], cells: &[Cell], columns: &mut Columns, received_us: i64) -> Option<u64> {
+        let (plan, dialect, width) = (self.plan, self.dialect, self.width);
+        let taken = Taken { long: 0, times: [None; ROWS] };
+        let mut taking = Taking { plan, dialect, bytes, cells, width, columns, taken };
+        let rows = cells.len() / width;
+        let all = u64::MAX >> (ROWS - rows);
+        self.steps.iter().try_for_each(|step| taking.step(step, all))?;
+        let Taken { long, times } = taking.taken;
+        let times = &times[..rows];
+        if times.iter().flatten().any(|at| !in_time(&plan.event_time, *at, received_us)) {
             return None;
         }
-        let mut row = Row { plan: self.plan, dialect: self.dialect, bytes, cells, columns, short: true };
-        self.steps.iter().try_for_each(|step| row.step(step))?;
-        Some(row.short)
+        times.iter().for_each(|at| columns.accept(at.unwrap_or(received_us)));
+        Some(long)
     }
 }
 
@@ -72,8 +97,7 @@ fn steps(plan: &Plan, node: usize, members: &[Member]) -> Vec<Step> {
             let below = steps(plan, *number, members);
             Step::Object { number: *number, required: field.required, columns: columns_of(members), steps: below }
         }
-        None if field.required => Step::Missing,
-        None => Step::Absent(field.kind),
+        None => Step::Absent { kind: field.kind, required: field.required },
     });
     let unknown = members.iter().filter(|member| member.field().is_none() && plan.unknown != Unknown::Drop);
     known.chain(unknown.flat_map(|member| columns_of(std::slice::from_ref(member)).into_iter().map(Step::Unknown))).collect()
@@ -98,105 +122,168 @@ fn measured(members: &[Member]) -> (usize, usize) {
     })
 }
 
-struct Row<'a, 'c> {
+struct Taking<'a, 'c> {
     plan: &'a Plan,
     dialect: &'a Dialect,
     bytes: &'a [u8],
     cells: &'a [Cell],
+    width: usize,
     columns: &'c mut Columns,
-    short: bool,
+    taken: Taken,
 }
 
-impl Row<'_, '_> {
+impl Taking<'_, '_> {
     #[inline(always)]
     fn is_there(&self, cell: Cell) -> bool {
         cell.spelling != Spelling::Plain || !self.dialect.is_missing(&self.bytes[cell.start..cell.end])
     }
 
-    #[inline(always)]
-    fn step(&mut self, step: &Step) -> Option<()> {
+    /// One bit for each row that has a cell in this column.
+    fn rows_with(&self, column: usize) -> u64 {
+        let cells = self.cells.iter().skip(column).step_by(self.width);
+        cells.rev().fold(0, |rows, cell| rows << 1 | u64::from(self.is_there(*cell)))
+    }
+
+    /// A field of the object that the rows in `inside` have.
+    fn step(&mut self, step: &Step, inside: u64) -> Option<()> {
         match step {
-            Step::Cell { column, kind, required } => self.field(*column, *kind, *required),
-            Step::Object { number, required, steps, columns } => self.object(*number, *required, steps, columns),
-            Step::Absent(kind) => {
-                self.columns.push_null(self.plan, *kind);
+            Step::Cell { column, kind, required } => self.field(*column, *kind, *required, inside),
+            Step::Object { number, required, steps, columns } => {
+                let mut there = if *required { inside } else { 0 };
+                let mut below = columns.iter();
+                while there != inside
+                    && let Some(column) = below.next()
+                {
+                    there |= inside & self.rows_with(*column);
+                }
+                let objects = &mut self.columns.objects[*number];
+                for row in 0..self.cells.len() / self.width {
+                    if there >> row & 1 == 1 { objects.append_non_null() } else { objects.append_null() }
+                }
+                steps.iter().try_for_each(|step| self.step(step, there))
+            }
+            Step::Absent { required: true, .. } if inside != 0 => None,
+            Step::Absent { kind, .. } => {
+                (0..self.cells.len() / self.width).for_each(|_| self.columns.push_null(self.plan, *kind));
                 Some(())
             }
-            Step::Missing => None,
-            Step::Unknown(column) => (!self.is_there(self.cells[*column])).then_some(()),
+            Step::Unknown(column) => (inside & self.rows_with(*column) == 0).then_some(()),
         }
     }
 
-    #[inline(never)]
-    fn object(&mut self, number: usize, required: bool, steps: &[Step], columns: &[usize]) -> Option<()> {
-        if !required && !columns.iter().any(|column| self.is_there(self.cells[*column])) {
-            self.columns.push_null(self.plan, Kind::Object(number));
-            return Some(());
-        }
-        self.columns.objects[number].append_non_null();
-        steps.iter().try_for_each(|step| self.step(step))
-    }
-
-    #[inline(always)]
-    fn field(&mut self, column: usize, kind: Kind, required: bool) -> Option<()> {
-        let cell = self.cells[column];
-        if self.is_there(cell) {
-            return self.value(kind, cell);
-        }
-        if required {
-            return None;
-        }
-        self.columns.push_null(self.plan, kind);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn value(&mut self, kind: Kind, Cell { start, end, spelling }: Cell) -> Option<()> {
+    fn field(&mut self, column: usize, kind: Kind, required: bool, inside: u64) -> Option<()> {
         let (plan, bytes) = (self.plan, self.bytes);
-        if spelling == Spelling::Doubled {
-            return None;
-        }
-        let columns = &mut *self.columns;
+        let at = Place { column, kind, required, inside };
         match kind {
-            Kind::Text(leaf) => return columns.texts[leaf].push(bytes, start, end - start, &plan.texts[leaf]).then_some(()),
-            Kind::Uuid(leaf) => columns.uuids[leaf].push(wide::uuid(bytes, start).filter(|_| end - start == 36)?),
-            Kind::Number(leaf) => {
-                let read = plain(bytes, start).filter(|number| number.end == end).and_then(|number| number.double());
-                let is_short = read.is_some();
-                let value = match read {
-                    Some(value) => value,
-                    None if number_end(bytes, start) == Some(end) => nearest_double(&bytes[start..end])?,
-                    None => return None,
-                };
-                self.short &= is_short;
-                plan.numbers[leaf].surely_admits(value, is_short).then(|| columns.numbers[leaf].push(value))?;
-            }
-            Kind::Integer(leaf) => {
+            Kind::Text(leaf) => self.each(at, |taking, _, cell| taking.text(leaf, cell)),
+            Kind::Uuid(leaf) => self.each(at, |taking, _, Cell { start, end, .. }| {
+                taking.columns.uuids[leaf].push(wide::uuid(bytes, start).filter(|_| end - start == 36)?);
+                Some(())
+            }),
+            Kind::Number(leaf) => self.each(at, |taking, row, cell| taking.number(leaf, row, cell)),
+            Kind::Integer(leaf) => self.each(at, |taking, _, Cell { start, end, .. }| {
                 let value = plain(bytes, start).filter(|number| number.end == end)?.integer()?;
-                plan.integers[leaf].admits(value).then(|| columns.integers[leaf].push(value))?;
-            }
-            Kind::Decimal(leaf) => {
+                plan.integers[leaf].admits(value).then(|| taking.columns.integers[leaf].push(value))
+            }),
+            Kind::Decimal(leaf) => self.each(at, |taking, _, Cell { start, end, .. }| {
                 let rule = &plan.decimals[leaf];
                 let value = plain(bytes, start).filter(|number| number.end == end)?.scaled(usize::from(rule.scale))?;
-                rule.admits(value).then(|| columns.decimals[leaf].push(value))?;
-            }
-            Kind::Boolean(leaf) => {
+                rule.admits(value).then(|| taking.columns.decimals[leaf].push(value))
+            }),
+            Kind::Boolean(leaf) => self.each(at, |taking, _, Cell { start, end, .. }| {
                 let text = &bytes[start..end];
                 let value = text.eq_ignore_ascii_case(b"true");
-                (value || text.eq_ignore_ascii_case(b"false")).then(|| columns.booleans[leaf].push(value))?;
+                (value || text.eq_ignore_ascii_case(b"false")).then(|| taking.columns.booleans[leaf].push(value))
+            }),
+            Kind::Timestamp(leaf) => self.each(at, |taking, row, cell| taking.timestamp(leaf, row, cell)),
+            Kind::Date(leaf) => self.each(at, |taking, row, cell| taking.date(leaf, row, cell)),
+            Kind::Json(_) | Kind::Object(_) | Kind::Array(_) => self.each(at, |_, _, _| None),
+        }
+    }
+
+    #[inline(always)]
+    fn text(&mut self, leaf: usize, cell: Cell) -> Option<()> {
+        let rule = &self.plan.texts[leaf];
+        if cell.spelling != Spelling::Doubled {
+            let length = cell.end - cell.start;
+            return self.columns.texts[leaf].push(self.bytes, cell.start, length, rule).then_some(());
+        }
+        let single = cell.text(self.bytes, self.dialect.quote);
+        let decoded = &mut self.columns.decoded;
+        decoded.clear();
+        decoded.extend_from_slice(&single);
+        decoded.resize(single.len() + PAD, 0);
+        self.columns.texts[leaf].push(decoded, 0, single.len(), rule).then_some(())
+    }
+
+    #[inline(always)]
+    fn number(&mut self, leaf: usize, row: usize, Cell { start, end, .. }: Cell) -> Option<()> {
+        let read = plain(self.bytes, start).filter(|number| number.end == end).and_then(|number| number.double());
+        let is_short = read.is_some();
+        let value = match read {
+            Some(value) => value,
+            None if number_end(self.bytes, start) == Some(end) => nearest_double(&self.bytes[start..end])?,
+            None => return None,
+        };
+        self.taken.long |= u64::from(!is_short) << row;
+        self.plan.numbers[leaf].surely_admits(value, is_short).then(|| self.columns.numbers[leaf].push(value))
+    }
+
+    #[inline(always)]
+    fn timestamp(&mut self, leaf: usize, row: usize, Cell { start, end, .. }: Cell) -> Option<()> {
+        let rule = &self.plan.timestamps[leaf];
+        let number = rule.epoch_decimals.and_then(|decimals| Some((decimals, plain(self.bytes, start)?)));
+        let value = match number {
+            Some((decimals, number)) if number.end == end => epoch_us(number.scaled(usize::from(decimals))?)?,
+            _ => time::timestamp(self.bytes, start, end, rule.zone, &mut self.columns.memo).ok()?,
+        };
+        self.columns.timestamps[leaf].push(value);
+        self.at_time(Kind::Timestamp(leaf), row, || value);
+        Some(())
+    }
+
+    fn date(&mut self, leaf: usize, row: usize, Cell { start, end, .. }: Cell) -> Option<()> {
+        let day = time::date(self.bytes, start, end)?;
+        self.columns.dates[leaf].push(day);
+        let zone = self.plan.dates[leaf];
+        self.at_time(Kind::Date(leaf), row, || first_instant(day, zone));
+        Some(())
+    }
+
+    /// Notes the event time of a row, if this field tells it.
+    #[inline(always)]
+    fn at_time(&mut self, kind: Kind, row: usize, instant: impl FnOnce() -> i64) {
+        if self.plan.event_time.leaf == Some(kind) {
+            self.taken.times[row] = Some(instant());
+        }
+    }
+
+    /// Takes the cells of a column; a cell that is missing is a null where it may be.
+    #[inline(always)]
+    fn each(&mut self, at: Place, mut take: impl FnMut(&mut Self, usize, Cell) -> Option<()>) -> Option<()> {
+        let cells = self.cells;
+        for (row, cell) in cells.iter().skip(at.column).step_by(self.width).enumerate() {
+            if self.is_there(*cell) {
+                if cell.spelling == Spelling::Doubled && !matches!(at.kind, Kind::Text(_)) {
+                    return None; // only texts hold quotes
+                }
+                take(self, row, *cell)?;
+            } else if at.required && at.inside >> row & 1 == 1 {
+                return None;
+            } else {
+                self.columns.push_null(self.plan, at.kind);
             }
-            Kind::Timestamp(leaf) => {
-                let rule = &plan.timestamps[leaf];
-                let number = rule.epoch_decimals.and_then(|decimals| Some((decimals, plain(bytes, start)?)));
-                let value = match number {
-                    Some((decimals, number)) if number.end == end => epoch_us(number.scaled(usize::from(decimals))?)?,
-                    _ => time::timestamp(bytes, start, end, rule.zone, &mut columns.memo).ok()?,
-                };
-                columns.timestamps[leaf].push(value);
-            }
-            Kind::Date(leaf) => columns.dates[leaf].push(time::date(bytes, start, end)?),
-            Kind::Json(_) | Kind::Object(_) | Kind::Array(_) => return None,
         }
         Some(())
     }
+}
+
+/// A column, and what it must be in which rows.
+#[derive(Clone, Copy)]
+struct Place {
+    column: usize,
+    kind: Kind,
+    required: bool,
+    /// Rows that have the object around it.
+    inside: u64,
 }

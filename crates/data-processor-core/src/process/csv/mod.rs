@@ -6,22 +6,21 @@
 mod cells;
 mod dialect;
 mod direct;
+mod judging;
 mod layout;
 mod record;
 mod scan;
 mod shelter;
 
 pub use dialect::Dialect;
+pub use judging::Judged;
 pub use layout::Layout;
 
 use cells::Rows;
-use direct::Road;
+use judging::Judging;
 use record::Writer;
-use shelter::Shelter;
 
-use super::admit::Indexed;
-use super::judge::{Judge, Padded};
-use super::slow::Refused;
+use super::judge::Judge;
 use super::source::Canonical;
 use super::syntax::{Limits, value_end};
 use super::text::PAD;
@@ -39,11 +38,16 @@ pub fn canonical(plan: &Plan, body: &[u8], dialect: &Dialect, most: usize) -> Re
     let mut cells = Vec::new();
     let layout = layout(plan, body, dialect, &mut rows)?;
     let mut records = Canonical::new(body.len() * 2, most);
-    while let Some(line) = rows.next(&mut cells)? {
+    while let Some(line) = next_alone(&mut rows, &mut cells)? {
         let writer = Writer { plan, dialect, bytes: body, cells: &cells };
         records.record(line, |out| writer.row(&layout, out))?;
     }
     Ok((records, layout))
+}
+
+fn next_alone(rows: &mut Rows, cells: &mut Vec<cells::Cell>) -> Result<Option<u32>> {
+    cells.clear();
+    rows.next(cells)
 }
 
 /// The records of some rows of a CSV body whose rows were all read before: they begin at `starts`. Their lines are not told.
@@ -55,82 +59,25 @@ pub fn canonical_rows(plan: &Plan, body: &[u8], dialect: &Dialect, starts: impl 
     let layout = layout(plan, body, dialect, &mut rows)?;
     let mut records = Canonical::new(0, usize::MAX);
     for start in starts {
-        rows.again(start, 0, &mut cells)?;
+        cells.clear();
+        rows.again(start, &mut cells)?;
         let writer = Writer { plan, dialect, bytes: body, cells: &cells };
         records.record(0, |out| writer.row(&layout, out))?;
     }
     Ok(records)
 }
 
-/// Rows of a CSV body that were judged straight from their cells where these leave no doubt.
-#[derive(Default)]
-pub struct Judged {
-    /// 1-based line of each record.
-    pub lines: Vec<u32>,
-    /// First byte of each record.
-    pub starts: Vec<usize>,
-    /// The record of each good row.
-    pub records: Vec<u32>,
-    /// Records with doubles of more than fifteen digits, and those whose text was judged.
-    pub long: Vec<u32>,
-    /// What is wrong with the others.
-    pub violations: Vec<Indexed>,
-}
-
 /// Judges the rows of a CSV body into columns. Errors: as [`canonical`].
-pub fn judged(plan: &Plan, body: &[u8], dialect: &Dialect, judge: &mut Judge, received_us: i64) -> Result<Judged> {
+pub fn judged<'a>(
+    plan: &'a Plan,
+    body: &'a [u8],
+    dialect: &'a Dialect,
+    judge: &mut Judge<'a>,
+    received_us: i64,
+) -> Result<Judged> {
     let mut rows = Rows::new(body, dialect);
-    let (mut cells, mut made) = (Vec::new(), Judged::default());
     let layout = layout(plan, body, dialect, &mut rows)?;
-    let road = Road::new(plan, dialect, &layout);
-    let (mut shelter, mut spelled) = (Shelter::new(body), Spelled::default());
-    while let Some(line) = rows.next(&mut cells)? {
-        let index = u32::try_from(made.lines.len()).map_err(|_| too_many())?;
-        made.lines.push(line);
-        made.starts.push(cells[0].first_byte());
-        let taken = road.as_ref().and_then(|road| {
-            let (text, cells) = shelter.row(&cells)?;
-            let short = road.row(text, cells, &mut judge.columns)?;
-            judge.accept(received_us).map(|()| short)
-        });
-        match taken {
-            Some(true) => made.records.push(index),
-            Some(false) => {
-                made.records.push(index);
-                made.long.push(index);
-            }
-            None => {
-                judge.retract();
-                made.long.push(index);
-                let writer = Writer { plan, dialect, bytes: body, cells: &cells };
-                match spelled.judged(writer, &layout, judge, received_us) {
-                    Ok(()) => made.records.push(index),
-                    Err((_, found)) => {
-                        let index = index as usize;
-                        made.violations.extend(found.into_iter().map(|violation| Indexed { index, violation }));
-                    }
-                }
-            }
-        }
-    }
-    Ok(made)
-}
-
-/// A row as text, to be judged.
-#[derive(Default)]
-struct Spelled {
-    text: Vec<u8>,
-    padded: Padded,
-}
-
-impl Spelled {
-    #[cold]
-    fn judged(&mut self, row: Writer, layout: &Layout, judge: &mut Judge, received_us: i64) -> std::result::Result<(), Refused> {
-        self.text.clear();
-        row.row(layout, &mut self.text);
-        self.padded.load(&self.text);
-        judge.record(&self.padded, 0, self.text.len(), received_us).map_err(|refused| reworded(&self.text, refused))
-    }
+    Judging { plan, body, dialect, layout: &layout, judge, received_us }.all(&mut rows)
 }
 
 fn too_many() -> Error {

@@ -22,19 +22,27 @@ fn ends_of_last(rest: &[u8], delimiter: u8) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn ends_of_block(block: &[u8; BLOCK], delimiter: u8) -> u64 {
+    let lanes: &[[u8; 16]; 4] = bytemuck::cast_ref(block);
+    let [first, second, third, fourth] = lanes;
+    let halves = [
+        ends_of_sixteen(first, delimiter) | ends_of_sixteen(second, delimiter) << 16,
+        ends_of_sixteen(third, delimiter) | ends_of_sixteen(fourth, delimiter) << 16,
+    ];
+    u64::from(halves[0]) | u64::from(halves[1]) << 32
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ends_of_sixteen(lane: &[u8; 16], delimiter: u8) -> u32 {
     use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
-    let lanes: [[u8; 16]; 4] = bytemuck::cast(*block);
-    let bits = lanes.map(|lane| {
-        let lane: __m128i = bytemuck::cast(lane);
-        // SAFETY: SSE2 belongs to every x86-64 processor, and these instructions touch registers only.
-        unsafe {
-            let delimiter = _mm_cmpeq_epi8(lane, _mm_set1_epi8(delimiter as i8));
-            let feed = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\n' as i8));
-            let back = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\r' as i8));
-            u64::from(_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(delimiter, feed), back)) as u32)
-        }
-    });
-    bits[0] | bits[1] << 16 | bits[2] << 32 | bits[3] << 48
+    let lane: __m128i = bytemuck::cast(*lane);
+    // SAFETY: SSE2 belongs to every x86-64 processor, and these instructions touch registers only.
+    unsafe {
+        let delimiter = _mm_cmpeq_epi8(lane, _mm_set1_epi8(delimiter as i8));
+        let feed = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\n' as i8));
+        let back = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\r' as i8));
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(delimiter, feed), back)) as u32
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

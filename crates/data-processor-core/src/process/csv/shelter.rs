@@ -10,7 +10,8 @@ const PIECE: usize = 32 << 10;
 /// A body, and what is known of it.
 pub struct Shelter<'a> {
     body: &'a [u8],
-    /// End of the piece that was looked at last, and whether it is UTF-8.
+    /// The piece that was looked at last, and whether it is UTF-8.
+    since: usize,
     known: usize,
     is_utf8: bool,
     /// A row near the end of the body, padded, and where its cells stand in it.
@@ -20,23 +21,35 @@ pub struct Shelter<'a> {
 impl<'a> Shelter<'a> {
     /// Knows nothing yet.
     pub fn new(body: &'a [u8]) -> Shelter<'a> {
-        Shelter { body, known: 0, is_utf8: true, last: Default::default() }
+        Shelter { body, since: 0, known: 0, is_utf8: true, last: Default::default() }
+    }
+
+    /// Whether a row is UTF-8 and can be read where it stands.
+    #[inline(always)]
+    pub fn holds(&mut self, cells: &[Cell]) -> bool {
+        let (start, end) = (cells[0].start, cells[cells.len() - 1].end);
+        self.is_utf8(start, end) && end + PAD <= self.body.len()
     }
 
     /// The text that a row's cells lie in, and where they stand in it. None when it may not be UTF-8.
-    #[inline(always)]
     pub fn row<'c>(&'c mut self, cells: &'c [Cell]) -> Option<(&'c [u8], &'c [Cell])> {
         let (start, end) = (cells.first()?.start, cells.last()?.end);
-        if end > self.known {
-            self.look(start, end);
-        }
-        if !self.is_utf8 {
+        if !self.is_utf8(start, end) {
             return None;
         }
         if end + PAD <= self.body.len() {
             return Some((self.body, cells));
         }
         Some(self.copied(start, end, cells))
+    }
+
+    /// Whether a row is UTF-8: rows come in order.
+    #[inline(always)]
+    fn is_utf8(&mut self, start: usize, end: usize) -> bool {
+        if end > self.known || start < self.since {
+            self.look(start, end);
+        }
+        self.is_utf8
     }
 
     /// Looks at the piece that begins with a row, and ends between two characters or with the row.
@@ -47,7 +60,7 @@ impl<'a> Shelter<'a> {
             let is_inside = self.body.get(until).is_some_and(|byte| byte & 0xc0 == 0x80);
             until -= usize::from(is_inside && until > end);
         }
-        self.known = until.max(end);
+        (self.since, self.known) = (start, until.max(end));
         self.is_utf8 = simdutf8::basic::from_utf8(&self.body[start..self.known]).is_ok();
     }
 

@@ -12,9 +12,10 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
-    StructArray, new_null_array,
+    StringViewArray, StructArray, new_null_array,
 };
-use arrow_buffer::{Buffer, NullBuffer};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_data::ByteView;
 use arrow_schema::{DataType, Field as ArrowField, FieldRef, Fields, Schema, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 
@@ -28,7 +29,7 @@ use crate::process::slow::Refused;
 use crate::process::spell::Unit;
 use crate::process::text::PAD;
 use crate::process::time::{DAY_US, DayMemo, epoch_us, timestamp};
-use crate::process::{arrow, check, format};
+use crate::process::{arrow, check, wide};
 
 /// Good rows, and the others by their number.
 type Judged = (RecordBatch, Vec<(usize, Refused)>);
@@ -161,20 +162,18 @@ impl Road<'_> {
         })
     }
 
-    fn doubt(&mut self, row: usize) {
-        self.doubts[row] = true;
-    }
-
     /// A column of the contract's type made of a file's column.
     fn leaf(&mut self, field: &Field, column: &ArrayRef) -> Option<ArrayRef> {
         let same = || Some(Arc::clone(column));
         match (field.kind, column.data_type()) {
-            (Kind::Text(_), DataType::Utf8) | (Kind::Boolean(_), DataType::Boolean) => same(),
-            (Kind::Text(_), DataType::Dictionary(..)) => same(),
+            (Kind::Text(_), DataType::Dictionary(..)) | (Kind::Boolean(_), DataType::Boolean) => same(),
+            (Kind::Text(_), DataType::Utf8View) => end_to_end(column.as_string_view()),
             (Kind::Integer(_), DataType::Int64) => same(),
             (Kind::Number(_), DataType::Float64) => {
                 let values = column.as_primitive::<Float64Type>().values();
-                self.doubts.iter_mut().zip(values).for_each(|(doubt, value)| *doubt |= !value.is_finite());
+                if !values.iter().fold(true, |all, value| all & value.is_finite()) {
+                    self.doubts.iter_mut().zip(values).for_each(|(doubt, value)| *doubt |= !value.is_finite());
+                }
                 same()
             }
             (Kind::Integer(_), _) => {
@@ -188,7 +187,7 @@ impl Road<'_> {
             }
             (Kind::Decimal(leaf), DataType::Decimal128(_, scale)) => self.decimal(leaf, *scale, column),
             (Kind::Uuid(_), DataType::FixedSizeBinary(16)) => same(),
-            (Kind::Uuid(_), DataType::Utf8) => Some(self.uuids(column.as_string())),
+            (Kind::Uuid(_), DataType::Utf8View) => Some(self.uuids(column.as_string_view())),
             (Kind::Date(_), DataType::Date32) => {
                 let values = column.as_primitive::<Date32Type>().values();
                 let known = |day: i32| epoch_us(i128::from(day) * i128::from(DAY_US)).is_some();
@@ -220,20 +219,31 @@ impl Road<'_> {
         Some(Arc::new(made.with_data_type(DataType::Decimal128(rule.precision, rule.scale as i8))))
     }
 
-    fn uuids(&mut self, column: &StringArray) -> ArrayRef {
-        let mut bytes = Vec::with_capacity(column.len() * 16);
-        let mut padded = [0u8; 36 + PAD];
-        for (row, text) in column.iter().enumerate() {
-            let value = text.filter(|text| text.len() == 36).and_then(|text| {
-                padded[..36].copy_from_slice(text.as_bytes());
-                format::uuid(&padded, 0)
-            });
-            if value.is_none() && text.is_some() {
-                self.doubt(row);
+    /// UUIDs of texts, read where they lie in the file's pages.
+    fn uuids(&mut self, column: &StringViewArray) -> ArrayRef {
+        let pages = column.data_buffers();
+        let mut shelter = [0u8; LOADED];
+        let mut read = |row: usize, view: &u128| {
+            let view = ByteView::from(*view);
+            if view.length as usize != SPELLED {
+                return None;
             }
-            bytes.extend_from_slice(&value.unwrap_or(0).to_be_bytes());
+            let (page, at) = (pages[view.buffer_index as usize].as_slice(), view.offset as usize);
+            if let Some(text) = page.get(at..at + LOADED) {
+                return wide::uuid(text, 0);
+            }
+            shelter[..SPELLED].copy_from_slice(column.value(row).as_bytes()); // the last text of a page
+            wide::uuid(&shelter, 0)
+        };
+        let mut values = Vec::with_capacity(column.len());
+        for (row, view) in column.views().iter().enumerate() {
+            let value = read(row, view);
+            if value.is_none() && column.is_valid(row) {
+                self.doubts[row] = true;
+            }
+            values.push(value.unwrap_or(0).to_be() as i128);
         }
-        Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(bytes), column.nulls().cloned()))
+        Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(values), column.nulls().cloned()))
     }
 
     fn timestamp(&mut self, leaf: usize, column: &ArrayRef) -> Option<ArrayRef> {
@@ -243,7 +253,9 @@ impl Road<'_> {
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
                 let values = column.as_primitive::<TimestampMicrosecondType>().values();
                 let known = |value: i64| epoch_us(value.into()).is_some();
-                self.doubts.iter_mut().zip(values).for_each(|(doubt, value)| *doubt |= !known(*value));
+                if !values.iter().fold(true, |all, value| all & known(*value)) {
+                    self.doubts.iter_mut().zip(values).for_each(|(doubt, value)| *doubt |= !known(*value));
+                }
                 let utc = column.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("UTC");
                 return Some(Arc::new(utc));
             }
@@ -287,7 +299,7 @@ impl Road<'_> {
         let Some(leaf) = self.plan.event_time.leaf else { return Some(vec![received_us; self.doubts.len()]) };
         let place = self.plan.record().fields.iter().position(|field| field.kind == leaf)?;
         let column = &arrays[place];
-        let given: Vec<i64> = match leaf {
+        let times: Vec<i64> = match leaf {
             Kind::Timestamp(_) => column.as_primitive::<TimestampMicrosecondType>().values().to_vec(),
             Kind::Date(at) => {
                 let zone = self.plan.dates[at];
@@ -295,19 +307,39 @@ impl Road<'_> {
             }
             _ => return None,
         };
-        let nulls: Option<&NullBuffer> = column.nulls();
-        let mut times = Vec::with_capacity(given.len());
-        for (row, at) in given.into_iter().enumerate() {
-            let at = if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
-                self.doubts[row] |= !in_time(&self.plan.event_time, at, received_us);
-                at
-            } else {
-                received_us
-            };
-            times.push(at);
+        let bounds = &self.plan.event_time;
+        if column.null_count() == 0 && times.iter().fold(true, |all, at| all & in_time(bounds, *at, received_us)) {
+            return Some(times);
         }
-        Some(times)
+        let each = |(row, at): (usize, i64)| {
+            if column.is_null(row) {
+                return received_us;
+            }
+            self.doubts[row] |= !in_time(bounds, at, received_us);
+            at
+        };
+        Some(times.into_iter().enumerate().map(each).collect())
     }
+}
+
+/// Characters of a UUID, and bytes that are loaded to read them.
+const SPELLED: usize = 36;
+const LOADED: usize = 40;
+
+/// Texts that lie in the file's pages, laid end to end. None when they pass 2 GiB.
+fn end_to_end(column: &StringViewArray) -> Option<ArrayRef> {
+    let length: usize = column.lengths().map(|length| length as usize).sum();
+    i32::try_from(length).ok()?;
+    let (mut bytes, mut ends) = (Vec::with_capacity(length), Vec::with_capacity(column.len() + 1));
+    ends.push(0);
+    for row in 0..column.len() {
+        if column.is_valid(row) {
+            bytes.extend_from_slice(column.value(row).as_bytes());
+        }
+        ends.push(bytes.len() as i32);
+    }
+    let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
+    StringArray::try_new(ends, Buffer::from_vec(bytes), column.nulls().cloned()).ok().map(|texts| Arc::new(texts) as ArrayRef)
 }
 
 /// Most bytes that a value of a column has as text.
@@ -317,6 +349,7 @@ fn widest(column: &ArrayRef) -> usize {
             let offsets = column.as_string::<i32>().value_offsets();
             2 + 6 * offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0)
         }
+        DataType::Utf8View => 2 + 6 * column.as_string_view().lengths().max().unwrap_or(0) as usize,
         DataType::Dictionary(..) => widest(column.as_dictionary::<Int32Type>().values()),
         DataType::Struct(fields) => {
             let names: usize = fields.iter().map(|field| 8 + field.name().len() * 6).sum();
@@ -346,7 +379,8 @@ fn whole(column: &ArrayRef) -> Option<Vec<i64>> {
     })
 }
 
-/// The fields of a file's object, texts of the contract that repeat (`repeats`, by number of the leaf) as codes into the distinct ones.
+/// The fields of a file's object. Texts of the contract that repeat (`repeats`, by number of the leaf) are codes into the distinct ones,
+/// its other texts and UUIDs stay where they lie in the file's pages.
 pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, repeats: &impl Fn(usize) -> bool) -> Fields {
     let kind = |name: &str| node.find(name.as_bytes()).map(|at| node.fields[at].kind);
     let mut in_codes = |field: &FieldRef| match (field.data_type(), kind(field.name())) {
@@ -358,6 +392,10 @@ pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, rep
             *leaf += 1;
             let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
             Arc::new(field.as_ref().clone().with_data_type(code))
+        }
+        (DataType::Utf8, Some(Kind::Text(_) | Kind::Uuid(_))) => {
+            *leaf += 1;
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
         }
         (other, _) => {
             *leaf += leaves(other);

@@ -1,7 +1,15 @@
 //! A Parquet file as batches.
+//!
+//! A batch is read and judged in pieces: what a piece is made of stays in the processor's own cache, and only its rows are kept.
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StructArray};
+use arrow_schema::{DataType, Fields, Schema};
+use arrow_select::concat::concat;
 use bytes::Bytes;
 
 use super::File;
@@ -10,14 +18,19 @@ use super::text::Writer;
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::batches::{Batch, rows};
-use crate::process::guarded;
 use crate::process::judge::{Judge, Padded};
 use crate::process::slow::Refused;
+use crate::process::{arrow, guarded};
+
+/// Most rows of a piece.
+const PIECE: usize = 16 << 10;
 
 /// Reads a file batch by batch.
 pub struct Reader {
     plan: Arc<Plan>,
     file: Option<File>,
+    /// Pieces of a batch.
+    pieces: usize,
     next: u64,
     received_us: i64,
 }
@@ -27,8 +40,9 @@ impl Reader {
     ///
     /// Errors: `body.invalid_parquet`.
     pub fn open(plan: Arc<Plan>, file: Bytes, received_us: i64, rows: usize) -> Result<Reader> {
-        let file = Some(guarded(|| File::open(&plan, file, rows))?);
-        Ok(Reader { plan, file, next: 0, received_us })
+        let pieces = rows.div_ceil(PIECE).max(1);
+        let file = Some(guarded(|| File::open(&plan, file, rows / pieces))?);
+        Ok(Reader { plan, file, pieces, next: 0, received_us })
     }
 
     /// The next batch; None at the end. After an error the rest of the file is not readable.
@@ -44,32 +58,121 @@ impl Reader {
 
     fn judged(&mut self) -> Result<Option<Batch>> {
         let Some(file) = &mut self.file else { return Ok(None) };
-        let Some(given) = file.batch()? else { return Ok(None) };
-        let (first, count) = (self.next, given.num_rows());
-        self.next += count as u64;
-        let writer = Writer { plan: &self.plan };
-        let (mut text, mut padded) = (Vec::new(), Padded::default());
+        let first = self.next;
+        let mut pieces = Pieces::new(&self.plan, first, self.received_us);
+        for _ in 0..self.pieces {
+            let Some(given) = file.batch()? else { break };
+            pieces.take(&given)?;
+        }
+        self.next = pieces.next;
+        let count = (self.next - first) as usize;
+        if count == 0 {
+            return Ok(None);
+        }
+        let (rows, refused) = pieces.joined()?;
+        Ok(Some(Batch { rows, refused, first, count }))
+    }
+}
+
+/// A batch on its way.
+struct Pieces<'a> {
+    plan: &'a Plan,
+    received_us: i64,
+    next: u64,
+    made: Vec<RecordBatch>,
+    refused: Vec<(u64, Refused)>,
+    /// Rows that were judged by their text: all of the batch after the first that columns alone cannot tell.
+    judge: Option<Judge<'a>>,
+    text: Vec<u8>,
+    padded: Padded,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(plan: &'a Plan, next: u64, received_us: i64) -> Pieces<'a> {
+        let (made, refused, text, padded) = (Vec::new(), Vec::new(), Vec::new(), Padded::default());
+        Pieces { plan, received_us, next, made, refused, judge: None, text, padded }
+    }
+
+    /// Judges the next rows.
+    fn take(&mut self, given: &RecordBatch) -> Result<()> {
+        let Pieces { plan, received_us, next, made, refused, judge, text, padded } = self;
+        let (first, count, writer) = (*next, given.num_rows(), Writer { plan });
         let mut say = |judge: &mut Judge, row: usize| -> std::result::Result<(), Refused> {
             text.clear();
-            writer.record(&given, row, &mut text);
-            padded.load(&text);
-            judge.record(&padded, 0, text.len(), self.received_us)
+            writer.record(given, row, text);
+            padded.load(text);
+            judge.record(padded, 0, text.len(), *received_us)
         };
-        if let Some((rows, refused)) = direct::judged(&self.plan, &given, self.received_us, &mut say)? {
-            let refused = refused.into_iter().map(|(row, refused)| (first + row as u64, refused)).collect();
-            return Ok(Some(Batch { rows, refused, first, count }));
+        *next += count as u64;
+        if judge.is_none()
+            && let Some((rows, found)) = direct::judged(plan, given, *received_us, &mut say)?
+        {
+            refused.extend(found.into_iter().map(|(row, reasons)| (first + row as u64, reasons)));
+            made.push(rows);
+            return Ok(());
         }
-        let mut judge = Judge::new(&self.plan, count);
-        let mut refused = Vec::new();
+        let judge = judge.get_or_insert_with(|| Judge::new(plan, count));
         for row in 0..count {
-            if let Err(reasons) = say(&mut judge, row) {
+            if let Err(reasons) = say(judge, row) {
                 refused.push((first + row as u64, reasons));
             }
         }
-        if judge.columns.overflowed() {
-            return Err(Error::new(ErrorKind::Process, "process.too_large", "a column of the batch passes 2 GiB")
-                .hint("read fewer records at once"));
+        if judge.columns.overflowed() { Err(too_large()) } else { Ok(()) }
+    }
+
+    /// All good rows, and the others.
+    fn joined(mut self) -> Result<(RecordBatch, Vec<(u64, Refused)>)> {
+        if let Some(mut judge) = self.judge {
+            self.made.push(rows(self.plan, &mut judge)?);
         }
-        Ok(Some(Batch { rows: rows(&self.plan, &mut judge)?, refused, first, count }))
+        Ok((joined(self.made)?, self.refused))
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::Process, "process.too_large", "a column of the batch passes 2 GiB").hint("read fewer records at once")
+}
+
+/// The rows of pieces one after the other. Where some have a text as codes and others do not, it is plain.
+fn joined(mut pieces: Vec<RecordBatch>) -> Result<RecordBatch> {
+    if pieces.len() == 1 {
+        return Ok(pieces.remove(0));
+    }
+    let mut columns = Vec::with_capacity(pieces[0].num_columns());
+    for at in 0..pieces[0].num_columns() {
+        let mut parts: Vec<ArrayRef> = pieces.iter().map(|piece| Arc::clone(piece.column(at))).collect();
+        if parts.iter().any(|part| part.data_type() != parts[0].data_type()) {
+            parts = parts.iter().map(in_plain_text).collect::<Result<_>>()?;
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        columns.push(concat(&parts).map_err(|_| too_large())?);
+    }
+    let schema = pieces[0].schema();
+    let fields = schema.fields().iter().zip(&columns);
+    let fields: Fields =
+        fields.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone())).collect();
+    let count = pieces.iter().map(RecordBatch::num_rows).sum();
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(arrow)
+}
+
+/// A column without codes, in objects too.
+fn in_plain_text(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Dictionary(..) => {
+            let codes = column.as_dictionary::<Int32Type>();
+            let mut texts = StringBuilder::new();
+            let Some(coded) = codes.downcast_dict::<StringArray>() else { return Ok(Arc::clone(column)) };
+            coded.into_iter().for_each(|text| texts.append_option(text));
+            Ok(Arc::new(texts.finish()))
+        }
+        DataType::Struct(fields) => {
+            let given = column.as_struct();
+            let columns = given.columns().iter().map(in_plain_text).collect::<Result<Vec<_>>>()?;
+            let fields = fields.iter().zip(&columns);
+            let fields = fields.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+            Ok(Arc::new(StructArray::try_new(fields.collect(), columns, given.nulls().cloned()).map_err(arrow)?))
+        }
+        _ => Ok(Arc::clone(column)),
     }
 }
