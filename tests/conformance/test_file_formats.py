@@ -265,6 +265,28 @@ def test_damaged_parquet_files_end_soon_in_clear_errors(shared: Any) -> None:
         assert time.monotonic() - started < 1, file.name
 
 
+def test_a_parquet_footer_with_one_bit_flipped_ends_in_rows_or_a_clear_error() -> None:
+    plan, out = kernel.Plan(_contract("keep").plan), io.BytesIO()
+    table = pa.table({"id": ["01934b6e-7c0a-7def-8123-456789abcdef"] * 20, "name": ["a", "b"] * 10, "size": [0.5] * 20})
+    pq.write_table(table, out, store_schema=False)
+    whole = out.getvalue()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    outcomes = set()
+    for at in range(footer, len(whole) - 8):
+        for bit in (0, 3, 6):
+            file = whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
+            outcomes |= {_code_or_records(plan, file), _code_or_rows(plan, file)}
+    assert 20 in outcomes
+    assert {one for one in outcomes if isinstance(one, str)} == {"body.invalid_parquet"}
+
+
+def _code_or_rows(plan: kernel.Plan, file: bytes) -> str | int:
+    try:
+        return sum(len(batch.rows) for batch in kernel.FileReader(plan, file, format="parquet", received_at_us=RECEIVED_US))
+    except kernel.KernelError as error:
+        return error.code
+
+
 def _code_or_records(plan: kernel.Plan, file: bytes) -> str | int:
     try:
         return len(kernel.canonical(plan, file, format="parquet"))

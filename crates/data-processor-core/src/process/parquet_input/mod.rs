@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::SchemaDescriptor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::contract::Plan;
@@ -61,6 +62,10 @@ impl File {
     }
 
     fn opened(file: Bytes, rows: usize, coded: impl FnOnce(&SchemaRef, &ParquetMetaData) -> SchemaRef) -> Result<File> {
+        read(|| File::opened_unguarded(file, rows, coded))
+    }
+
+    fn opened_unguarded(file: Bytes, rows: usize, coded: impl FnOnce(&SchemaRef, &ParquetMetaData) -> SchemaRef) -> Result<File> {
         let length = file.len() as i64;
         let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load(&file, options()).map_err(invalid)?;
@@ -80,8 +85,14 @@ impl File {
 
     /// The next rows; None at the end. Errors: `body.invalid_parquet`.
     pub fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        self.reader.next().transpose().map_err(invalid)
+        read(|| self.reader.next().transpose().map_err(invalid))
     }
+}
+
+/// Reads a part of a file. The reader below believes some of what a footer says and stops with a panic where that is not so: to us
+/// it is a file that cannot be read, and nothing of it is read any more.
+fn read<T>(part: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|_| Err(invalid("its footer and its pages contradict each other")))
 }
 
 /// The schema of a file, times of twelve bytes as instants: those who write them mean UTC.
