@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::field::{FAST_FIELDS, Field, Kind, Node};
 use super::rules::{ArrayRule, Bound, Bounds, DecimalRule, IntegerRule, NumberRule, TextFormat, TextRule, TimestampRule};
+use super::shape::Shape;
 use super::spelling::{FieldText, KindText, PlanText, UnknownText};
 use super::{EventTime, Plan, Unknown};
 use crate::error::{Error, ErrorKind, Result};
@@ -183,6 +184,7 @@ fn text_rule(field: &FieldText) -> Result<TextRule> {
         min_length: field.min_length,
         max_length: field.max_length,
         pattern: pattern.map_err(|error| wrong(field, format!("pattern: {error}")))?,
+        shape: field.pattern.as_deref().and_then(Shape::of),
         allowed: field.allowed.clone(),
         allowed_set: field.allowed.iter().flatten().cloned().collect(),
         format: format.transpose()?,

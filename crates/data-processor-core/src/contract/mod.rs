@@ -6,6 +6,7 @@
 mod compile;
 mod field;
 mod rules;
+mod shape;
 mod spelling;
 
 pub use compile::GENERIC;

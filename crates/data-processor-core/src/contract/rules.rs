@@ -10,6 +10,7 @@ use crate::process::time::Zone;
 use crate::process::wide;
 
 use super::field::Field;
+use super::shape::Shape;
 
 /// Formats of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct TextRule {
     pub max_length: Option<usize>,
     /// Searched in the text.
     pub pattern: Option<Regex>,
+    /// The same for the quick verdict, where it is one.
+    pub shape: Option<Shape>,
     /// The only texts allowed, in contract order.
     pub allowed: Option<Vec<String>>,
     /// The same, to look up.
@@ -119,7 +122,16 @@ impl TextRule {
         self.length_admits(text)
             && self.allowed.as_ref().is_none_or(|_| self.allowed_set.contains(text))
             && self.format.is_none_or(|format| format.admits(text))
-            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
+            && self.pattern_admits(text)
+    }
+
+    #[inline]
+    fn pattern_admits(&self, text: &str) -> bool {
+        match (&self.shape, &self.pattern) {
+            (Some(shape), _) => shape.admits(text.as_bytes()),
+            (None, Some(pattern)) => pattern.is_match(text),
+            (None, None) => true,
+        }
     }
 
     fn length_admits(&self, text: &str) -> bool {

@@ -3,35 +3,93 @@
 //! Both roads push each leaf's value or null as they meet it. A record that is refused has pushed only some: [`Columns::retract`]
 //! cuts every column back to the rows that were accepted.
 
-use arrow_buffer::NullBufferBuilder;
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 
 use super::intern::{Admitted, Interner};
 use super::time::{DAY_US, DayMemo, HOUR_US};
-use crate::contract::{Kind, Plan, TextRule};
+use crate::contract::{Kind, Plan, TextRule, Unknown};
+
+/// Which rows are null: their numbers, rising. A row that is not null costs nothing.
+#[derive(Default)]
+pub struct Nulls(Vec<u32>);
+
+impl Nulls {
+    fn truncate(&mut self, rows: usize) {
+        while self.0.last().is_some_and(|row| *row as usize >= rows) {
+            self.0.pop();
+        }
+    }
+
+    #[inline(always)]
+    fn is_last(&self, row: usize) -> bool {
+        self.0.last() == Some(&(row as u32))
+    }
+
+    /// One bit for each of so many rows, unless none is null. Forgets the rows.
+    pub fn finish(&mut self, rows: usize) -> Option<NullBuffer> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut valid = BooleanBufferBuilder::new(rows);
+        valid.append_n(rows, true);
+        self.0.drain(..).for_each(|row| valid.set_bit(row as usize, false));
+        Some(NullBuffer::new(valid.finish()))
+    }
+}
+
+/// A column of objects: how many there are, and which are null.
+#[derive(Default)]
+pub struct Objects {
+    rows: usize,
+    nulls: Nulls,
+}
+
+impl Objects {
+    /// Adds an object.
+    #[inline(always)]
+    pub fn append_non_null(&mut self) {
+        self.rows += 1;
+    }
+
+    fn append_null(&mut self) {
+        self.nulls.0.push(self.rows as u32);
+        self.rows += 1;
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        self.nulls.truncate(rows);
+    }
+
+    /// How many objects, and their nulls. Forgets them.
+    pub fn finish(&mut self) -> (usize, Option<NullBuffer>) {
+        let rows = std::mem::take(&mut self.rows);
+        (rows, self.nulls.finish(rows))
+    }
+}
 
 /// A column of values of fixed width.
 pub struct Fixed<T> {
     /// One value per row; anything where null.
     pub values: Vec<T>,
     /// Which rows are null.
-    pub nulls: NullBufferBuilder,
+    pub nulls: Nulls,
 }
 
 impl<T: Copy + Default> Fixed<T> {
     fn new(capacity: usize) -> Self {
-        Fixed { values: Vec::with_capacity(capacity), nulls: NullBufferBuilder::new(capacity) }
+        Fixed { values: Vec::with_capacity(capacity), nulls: Nulls::default() }
     }
 
     /// Adds a row.
     #[inline(always)]
     pub fn push(&mut self, value: T) {
         self.values.push(value);
-        self.nulls.append_non_null();
     }
 
     fn push_null(&mut self) {
+        self.nulls.0.push(self.values.len() as u32);
         self.values.push(T::default());
-        self.nulls.append_null();
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -43,7 +101,7 @@ impl<T: Copy + Default> Fixed<T> {
     #[inline(always)]
     pub fn last(&self) -> Option<T> {
         let row = self.values.len().checked_sub(1)?;
-        self.nulls.is_valid(row).then(|| self.values[row])
+        (!self.nulls.is_last(row)).then(|| self.values[row])
     }
 }
 
@@ -54,7 +112,7 @@ pub struct Plain {
     /// Where each text ends, a zero before them.
     pub ends: Vec<i32>,
     /// Which rows are null.
-    pub nulls: NullBufferBuilder,
+    pub nulls: Nulls,
     /// Whether the texts outgrew 32 bit offsets.
     pub overflowed: bool,
 }
@@ -63,7 +121,7 @@ impl Plain {
     fn new(capacity: usize) -> Self {
         let mut ends = Vec::with_capacity(capacity + 1);
         ends.push(0);
-        Plain { bytes: Vec::new(), ends, nulls: NullBufferBuilder::new(capacity), overflowed: false }
+        Plain { bytes: Vec::new(), ends, nulls: Nulls::default(), overflowed: false }
     }
 
     /// Adds a row.
@@ -71,12 +129,11 @@ impl Plain {
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
         self.close();
-        self.nulls.append_non_null();
     }
 
     fn push_null(&mut self) {
+        self.nulls.0.push(self.ends.len() as u32 - 1);
         self.close();
-        self.nulls.append_null();
     }
 
     #[inline(always)]
@@ -106,10 +163,11 @@ pub struct Text {
     verdicts: Option<Admitted>,
 }
 
-/// A coded column becomes plain when it holds this many distinct texts …
-const MANY: usize = 8192;
-/// … and more than three of four rows brought a new one.
-const MOSTLY: (usize, usize) = (3, 4);
+/// A coded column becomes plain when it holds this many distinct texts and more than so many sixteenths of its rows brought a new
+/// one. It stays plain: the next rows are like these.
+const MOSTLY_DISTINCT: [(usize, usize); 2] = [(1_800, 15), (8_192, 12)];
+/// Rows after which that is looked at.
+const LOOK: usize = 2_048;
 
 impl Text {
     fn new(capacity: usize) -> Self {
@@ -154,15 +212,17 @@ impl Text {
 
     fn settle(&mut self) {
         let (distinct, rows) = (self.interner.len(), self.codes.values.len());
-        if self.plain.is_some() || distinct < MANY || distinct * MOSTLY.1 < rows * MOSTLY.0 {
+        let stays = |(many, sixteenths)| distinct < many || distinct * 16 < rows * sixteenths;
+        if self.plain.is_some() || MOSTLY_DISTINCT.into_iter().all(stays) {
             return;
         }
         let mut plain = Plain::new(self.codes.values.capacity());
+        let mut nulls = self.codes.nulls.0.iter().peekable();
         for row in 0..rows {
-            if self.codes.nulls.is_valid(row) {
-                plain.push(self.interner.text(self.codes.values[row] as usize));
-            } else {
+            if nulls.next_if(|null| **null as usize == row).is_some() {
                 plain.push_null();
+            } else {
+                plain.push(self.interner.text(self.codes.values[row] as usize));
             }
         }
         self.codes = Fixed::new(0);
@@ -176,7 +236,7 @@ pub struct Uuids {
     /// 16 bytes per row.
     pub bytes: Vec<u8>,
     /// Which rows are null.
-    pub nulls: NullBufferBuilder,
+    pub nulls: Nulls,
 }
 
 impl Uuids {
@@ -184,7 +244,6 @@ impl Uuids {
     #[inline(always)]
     pub fn push(&mut self, value: u128) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
-        self.nulls.append_non_null();
     }
 
     /// The last row's value; zero where it is null.
@@ -194,8 +253,8 @@ impl Uuids {
     }
 
     fn push_null(&mut self) {
+        self.nulls.0.push((self.bytes.len() / 16) as u32);
         self.bytes.extend_from_slice(&[0; 16]);
-        self.nulls.append_null();
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -209,7 +268,7 @@ pub struct Lists {
     /// Items before the end of each row, a zero before them.
     pub ends: Vec<i32>,
     /// Which rows are null.
-    pub nulls: NullBufferBuilder,
+    pub nulls: Nulls,
 }
 
 impl Lists {
@@ -217,12 +276,11 @@ impl Lists {
     pub fn push(&mut self, items: usize) {
         let before = self.ends.last().copied().unwrap_or(0);
         self.ends.push(before + items as i32);
-        self.nulls.append_non_null();
     }
 
     fn push_null(&mut self) {
+        self.nulls.0.push(self.ends.len() as u32 - 1);
         self.ends.push(self.ends.last().copied().unwrap_or(0));
-        self.nulls.append_null();
     }
 }
 
@@ -249,11 +307,12 @@ pub struct Columns {
     /// Days since 1970.
     pub dates: Vec<Fixed<i32>>,
     /// Which objects are null; 0, the record, is not used.
-    pub objects: Vec<NullBufferBuilder>,
+    pub objects: Vec<Objects>,
     /// Arrays.
     pub arrays: Vec<Lists>,
-    /// Unknown members, where they are kept.
+    /// Unknown members, where they are kept; a column of no rows elsewhere.
     pub extra: Plain,
+    keeps_extra: bool,
     /// UTC day of the event time.
     pub event_date: Vec<i32>,
     /// UTC hour of the event time.
@@ -273,7 +332,7 @@ impl Columns {
     pub fn new(plan: &Plan, rows: usize) -> Columns {
         Columns {
             rows: 0,
-            uuids: many(plan.uuids, || Uuids { bytes: Vec::with_capacity(rows * 16), nulls: NullBufferBuilder::new(rows) }),
+            uuids: many(plan.uuids, || Uuids { bytes: Vec::with_capacity(rows * 16), nulls: Nulls::default() }),
             texts: many(plan.texts.len(), || Text::new(rows)),
             jsons: many(plan.jsons, || Plain::new(rows)),
             integers: many(plan.integers.len(), || Fixed::new(rows)),
@@ -282,9 +341,10 @@ impl Columns {
             booleans: many(plan.booleans, || Fixed::new(rows)),
             timestamps: many(plan.timestamps.len(), || Fixed::new(rows)),
             dates: many(plan.dates.len(), || Fixed::new(rows)),
-            objects: many(plan.nodes.len(), || NullBufferBuilder::new(rows)),
-            arrays: many(plan.arrays.len(), || Lists { ends: vec![0], nulls: NullBufferBuilder::new(rows) }),
-            extra: Plain::new(rows),
+            objects: many(plan.nodes.len(), Objects::default),
+            arrays: many(plan.arrays.len(), || Lists { ends: vec![0], nulls: Nulls::default() }),
+            extra: Plain::new(if plan.unknown == Unknown::Keep { rows } else { 0 }),
+            keeps_extra: plan.unknown == Unknown::Keep,
             event_date: Vec::with_capacity(rows),
             event_hour: Vec::with_capacity(rows),
             memo: DayMemo::default(),
@@ -326,24 +386,23 @@ impl Columns {
     pub fn accept(&mut self, event_us: i64) {
         self.event_date.push(event_us.div_euclid(DAY_US) as i32);
         self.event_hour.push((event_us.rem_euclid(DAY_US) / HOUR_US) as i32);
+        if self.keeps_extra {
+            self.close_extra();
+        }
+        self.rows += 1;
+        if self.rows.is_multiple_of(LOOK) {
+            self.texts.iter_mut().for_each(Text::settle);
+        }
+    }
+
+    #[inline]
+    fn close_extra(&mut self) {
         let written = self.extra.bytes.len();
         if written > self.extra.ends[self.rows] as usize {
             self.extra.push(b"}");
         } else {
             self.extra.push_null();
         }
-        self.rows += 1;
-        if self.rows.is_multiple_of(4096) {
-            self.texts.iter_mut().for_each(Text::settle);
-        }
-    }
-
-    /// Forgets the row that was accepted last.
-    pub fn drop_last(&mut self, plan: &Plan) {
-        self.rows -= 1;
-        self.event_date.pop();
-        self.event_hour.pop();
-        self.retract(plan);
     }
 
     /// Forgets all rows and makes room for so many: vectors whose buffers were handed on are made at once, not grown.

@@ -6,7 +6,7 @@
 use super::columns::Columns;
 use super::number::{nearest_double, plain};
 use super::syntax::{Limits, value_end};
-use super::text::{PAD, number_end, skip_space, string_stop, unescape};
+use super::text::{PAD, number_end, skip_blank, skip_space, string_stop, unescape};
 use super::time::{epoch_us, timestamp};
 use super::wide;
 use crate::contract::{Field, Kind, Node, Plan, Unknown};
@@ -14,8 +14,8 @@ use crate::contract::{Field, Kind, Node, Plan, Unknown};
 /// Most unknown members of an object that are compared with each other one by one.
 const FEW: usize = 16;
 
-/// One record on its way.
-pub struct Road<'a> {
+/// One record on its way. `LINE`: a line feed is no white space of it, since it ends there.
+pub struct Road<'a, const LINE: bool> {
     plan: &'a Plan,
     bytes: &'a [u8],
     columns: &'a mut Columns,
@@ -27,16 +27,22 @@ pub struct Road<'a> {
 /// None: this road does not know, and the columns hold part of the record. Accepting is the caller's, who knows where the
 /// record must end and when it was received.
 #[inline]
-pub fn record(plan: &Plan, bytes: &[u8], start: usize, columns: &mut Columns) -> Option<usize> {
+pub fn record<const LINE: bool>(plan: &Plan, bytes: &[u8], start: usize, columns: &mut Columns) -> Option<usize> {
     if bytes[start] != b'{' {
         return None;
     }
-    let mut road = Road { plan, bytes, columns, members: 0 };
+    let mut road = Road::<LINE> { plan, bytes, columns, members: 0 };
     let end = road.object(0, start, 1)?;
     (road.members <= plan.max_members).then_some(end)
 }
 
-impl Road<'_> {
+impl<const LINE: bool> Road<'_, LINE> {
+    /// The first byte at or after `at` that is not white space of the record.
+    #[inline(always)]
+    fn space(&self, at: usize) -> usize {
+        if LINE { skip_blank(self.bytes, at) } else { skip_space(self.bytes, at) }
+    }
+
     #[inline(always)]
     fn object(&mut self, number: usize, open: usize, level: usize) -> Option<usize> {
         let (plan, bytes) = (self.plan, self.bytes);
@@ -71,14 +77,14 @@ impl Road<'_> {
                                 return None;
                             }
                             unknown.push(name);
-                            at = self.unknown(node, name, skip_space(bytes, at), level)?;
+                            at = self.unknown(node, name, self.space(at), level)?;
                             continue;
                         }
                     }
                 }
             };
             if bytes[at] <= b' ' {
-                at = skip_space(bytes, at);
+                at = self.space(at);
             }
             if seen & 1 << found != 0 {
                 return None;
@@ -97,14 +103,14 @@ impl Road<'_> {
     #[inline(always)]
     fn name(&self, at: usize, separator: u8) -> Option<Name> {
         let (bytes, first) = (self.bytes, separator == b'{');
-        let mut at = skip_space(bytes, at);
+        let mut at = self.space(at);
         if bytes[at] == b'}' && !first {
             return Some(Name::End(at));
         }
         if !first && bytes[at] != b',' {
             return None;
         }
-        at = skip_space(bytes, at + 1);
+        at = self.space(at + 1);
         if bytes[at] == b'}' && first {
             return Some(Name::End(at));
         }
@@ -115,7 +121,7 @@ impl Road<'_> {
         if bytes[end] != b'"' {
             return None;
         }
-        let colon = skip_space(bytes, end + 1);
+        let colon = self.space(end + 1);
         (bytes[colon] == b':').then_some(Name::At(at + 1, end, colon + 1))
     }
 
@@ -157,7 +163,7 @@ impl Road<'_> {
         let mut limits = Limits { depth: self.plan.max_depth - level, members: 0 };
         let end = value_end(self.bytes, at, &mut limits).ok()?;
         self.members += limits.members;
-        Some(end)
+        (!LINE || memchr::memchr(b'\n', &self.bytes[at..end]).is_none()).then_some(end)
     }
 
     /// Reads a value and pushes it; for a null nothing is pushed, and None comes back.
@@ -302,15 +308,16 @@ impl Road<'_> {
             return None;
         }
         let mut items = 0;
-        let mut at = skip_space(bytes, at + 1);
+        let mut at = self.space(at + 1);
         while bytes[at] != b']' || items > 0 {
             at = match self.value(&rule.item, at, level) {
-                Some(end) => skip_space(bytes, end),
-                None => skip_space(bytes, self.null(&rule.item, at)?),
+                Some(end) => end,
+                None => self.null(&rule.item, at)?,
             };
+            at = self.space(at);
             items += 1;
             match bytes[at] {
-                b',' => at = skip_space(bytes, at + 1),
+                b',' => at = self.space(at + 1),
                 b']' => break,
                 _ => return None,
             }

@@ -6,7 +6,7 @@ use super::columns::Columns;
 use super::fast;
 use super::leaf::{first_instant, in_time};
 use super::slow::{self, Refused};
-use super::text::{PAD, skip_space};
+use super::text::{PAD, skip_blank, skip_space};
 use super::violation::Stage;
 use crate::contract::{Kind, Plan};
 
@@ -67,17 +67,32 @@ impl<'a> Judge<'a> {
     /// Judges the record in `start..end` of a padded buffer: a row of the columns, or what is wrong with it.
     #[inline]
     pub fn record(&mut self, padded: &Padded, start: usize, end: usize, received_us: i64) -> Result<(), Refused> {
-        let size = end - start;
-        if size > self.plan.max_bytes {
-            return Err((Stage::Parse, vec![slow::too_large(size, self.plan)]));
-        }
-        if self.plan.fast && padded.holds_utf8(start, end) {
+        if self.plan.fast && end - start <= self.plan.max_bytes && padded.holds_utf8(start, end) {
             if self.fast(padded.bytes(), start, end, received_us).is_some() {
                 return Ok(());
             }
             self.columns.retract(self.plan);
         }
-        self.slow(&padded.bytes()[start..end], received_us)
+        self.slowly(&padded.bytes()[start..end], received_us)
+    }
+
+    /// Tries the fast road for the line at `start`, whose end is not known: the place of its line feed, when it is good.
+    ///
+    /// What is in `start..until` must be UTF-8 and whole lines; the last one may lack its line feed. After None the columns hold
+    /// part of a record: retract them.
+    #[inline(always)]
+    pub fn line(&mut self, bytes: &[u8], start: usize, until: usize, received_us: i64) -> Option<usize> {
+        if !self.plan.fast {
+            return None;
+        }
+        let open = skip_blank(bytes, start);
+        let closed = fast::record::<true>(self.plan, bytes, open, &mut self.columns)?;
+        let end = if bytes[closed] == b'\n' { closed } else { skip_blank(bytes, closed) };
+        if end < until && bytes[end] != b'\n' || end > until || end - start > self.plan.max_bytes {
+            return None;
+        }
+        self.accept(received_us)?;
+        Some(end)
     }
 
     /// Tries the fast road for a record whose end is not known: the place after it and after white space, when it is good.
@@ -88,17 +103,12 @@ impl<'a> Judge<'a> {
             return None;
         }
         let bytes = padded.bytes();
-        let end = fast::record(self.plan, bytes, start, &mut self.columns)?;
+        let end = fast::record::<false>(self.plan, bytes, start, &mut self.columns)?;
         if end - start > self.plan.max_bytes {
             return None;
         }
         self.accept(received_us)?;
         Some(end)
-    }
-
-    /// Takes the last good row back.
-    pub fn drop_last(&mut self) {
-        self.columns.drop_last(self.plan);
     }
 
     /// Most bytes of a record.
@@ -125,7 +135,7 @@ impl<'a> Judge<'a> {
     /// Whether the fast road took the record in `start..end`.
     #[inline(always)]
     fn fast(&mut self, bytes: &[u8], start: usize, end: usize, received_us: i64) -> Option<()> {
-        let closed = fast::record(self.plan, bytes, skip_space(bytes, start), &mut self.columns)?;
+        let closed = fast::record::<false>(self.plan, bytes, skip_space(bytes, start), &mut self.columns)?;
         // What follows the record in the buffer is not its own: a bracket found there belongs to another record.
         let ends_there = closed == end || closed < end && skip_space(bytes, closed) >= end;
         ends_there.then(|| self.accept(received_us))?
@@ -153,9 +163,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The slow road; `record` is one record's bytes.
+    /// The plan.
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// The slow road; `record` is one record's bytes. The columns hold whole rows only.
     #[cold]
-    fn slow(&mut self, record: &[u8], received_us: i64) -> Result<(), Refused> {
+    pub fn slowly(&mut self, record: &[u8], received_us: i64) -> Result<(), Refused> {
+        if record.len() > self.plan.max_bytes {
+            return Err((Stage::Parse, vec![slow::too_large(record.len(), self.plan)]));
+        }
         self.single.clear();
         self.single.extend_from_slice(record);
         self.single.resize(record.len() + PAD, 0);

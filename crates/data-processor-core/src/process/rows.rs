@@ -7,7 +7,7 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, FixedSizeBinaryArray, ListArray, PrimitiveArray,
     StringArray, StructArray,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, FieldRef, Fields};
 
 use super::columns::{Columns, Fixed, Plain, Text};
@@ -36,8 +36,9 @@ fn array(plan: &Plan, columns: &mut Columns, kind: Kind) -> ArrayRef {
     match kind {
         Kind::Uuid(at) => {
             let column = &mut columns.uuids[at];
+            let nulls = column.nulls.finish(column.bytes.len() / 16);
             let bytes = Buffer::from_vec(std::mem::take(&mut column.bytes));
-            Arc::new(FixedSizeBinaryArray::new(16, bytes, column.nulls.finish()))
+            Arc::new(FixedSizeBinaryArray::new(16, bytes, nulls))
         }
         Kind::Text(at) => text(&mut columns.texts[at]),
         Kind::Json(at) => plain(&mut columns.jsons[at]),
@@ -52,7 +53,8 @@ fn array(plan: &Plan, columns: &mut Columns, kind: Kind) -> ArrayRef {
         Kind::Boolean(at) => {
             let column = &mut columns.booleans[at];
             let values = std::mem::take(&mut column.values);
-            Arc::new(BooleanArray::new(BooleanBuffer::from(values), column.nulls.finish()))
+            let nulls = column.nulls.finish(values.len());
+            Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls))
         }
         Kind::Timestamp(at) => Arc::new(fixed::<TimestampMicrosecondType>(&mut columns.timestamps[at]).with_timezone("UTC")),
         Kind::Date(at) => Arc::new(fixed::<Date32Type>(&mut columns.dates[at])),
@@ -64,8 +66,7 @@ fn array(plan: &Plan, columns: &mut Columns, kind: Kind) -> ArrayRef {
 fn object(plan: &Plan, columns: &mut Columns, number: usize) -> ArrayRef {
     let (fields, arrays): (Vec<_>, Vec<_>) =
         plan.nodes[number].fields.iter().map(|field| leaf_or_nested(plan, columns, field)).unzip();
-    let rows = columns.objects[number].len();
-    let nulls = columns.objects[number].finish();
+    let (rows, nulls) = columns.objects[number].finish();
     if arrays.is_empty() {
         return Arc::new(StructArray::new_empty_fields(rows, nulls));
     }
@@ -75,26 +76,29 @@ fn object(plan: &Plan, columns: &mut Columns, number: usize) -> ArrayRef {
 fn list(plan: &Plan, columns: &mut Columns, number: usize) -> ArrayRef {
     let (field, items) = leaf_or_nested(plan, columns, &plan.arrays[number].item);
     let column = &mut columns.arrays[number];
+    let nulls = column.nulls.finish(column.ends.len() - 1);
     let ends = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut column.ends, vec![0])));
-    Arc::new(ListArray::new(field, ends, items, column.nulls.finish()))
+    Arc::new(ListArray::new(field, ends, items, nulls))
 }
 
 fn fixed<T: ArrowPrimitiveType>(column: &mut Fixed<T::Native>) -> PrimitiveArray<T> {
-    PrimitiveArray::new(ScalarBuffer::from(std::mem::take(&mut column.values)), column.nulls.finish())
+    let nulls = column.nulls.finish(column.values.len());
+    PrimitiveArray::new(ScalarBuffer::from(std::mem::take(&mut column.values)), nulls)
 }
 
 fn plain(column: &mut Plain) -> ArrayRef {
     let ends = std::mem::replace(&mut column.ends, vec![0]);
     let bytes = std::mem::take(&mut column.bytes);
-    Arc::new(texts(bytes, ends, &mut column.nulls))
+    let nulls = column.nulls.finish(ends.len() - 1);
+    Arc::new(texts(bytes, ends, nulls))
 }
 
 /// Texts laid end to end as an array.
-fn texts(bytes: Vec<u8>, ends: Vec<i32>, nulls: &mut NullBufferBuilder) -> StringArray {
+fn texts(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> StringArray {
     let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
     // SAFETY: each text was cut out of a record that is UTF-8, at quotes or brackets, or decoded to whole characters; the offsets
     // rise (`OffsetBuffer::new` checks it) and the last one is the length of `bytes`.
-    unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls.finish()) }
+    unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) }
 }
 
 fn text(column: &mut Text) -> ArrayRef {
@@ -103,7 +107,7 @@ fn text(column: &mut Text) -> ArrayRef {
     }
     let (bytes, mut ends) = column.interner.take();
     ends.insert(0, 0);
-    let distinct = texts(bytes, ends, &mut NullBufferBuilder::new(0));
+    let distinct = texts(bytes, ends, None);
     let codes: PrimitiveArray<Int32Type> = fixed(&mut column.codes);
     Arc::new(DictionaryArray::new(codes, Arc::new(distinct)))
 }

@@ -48,6 +48,15 @@ pub fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// As [`skip_space`], but for line feeds.
+#[inline(always)]
+pub fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes[at], b' ' | b'\t' | b'\r') {
+        at += 1;
+    }
+    at
+}
+
 /// End of the number at `at` by the grammar of RFC 8259, or None.
 pub fn number_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + usize::from(bytes[at] == b'-');

@@ -78,6 +78,44 @@ impl Spelling {
     }
 }
 
+/// A range of values for each byte of a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranges {
+    low: Lane,
+    /// From the least value to the greatest.
+    span: Lane,
+}
+
+impl Ranges {
+    /// Least and greatest value of each byte.
+    pub fn new(ranges: [(u8, u8); 16]) -> Ranges {
+        Ranges { low: ranges.map(|(low, _)| low), span: ranges.map(|(low, high)| high - low) }
+    }
+
+    /// Whether every byte of a text lies in one of its ranges.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn all_within<const COUNT: usize>(ranges: &[Ranges; COUNT], text: Lane) -> bool {
+        let load = |lane: Lane| -> __m128i { bytemuck::cast(lane) };
+        // SAFETY: SSE2 is always there, registers only.
+        unsafe {
+            let mut within = _mm_setzero_si128();
+            for one in ranges {
+                let above = _mm_sub_epi8(load(text), load(one.low));
+                within = _mm_or_si128(within, _mm_cmpeq_epi8(_mm_min_epu8(above, load(one.span)), above));
+            }
+            _mm_movemask_epi8(within) == 0xffff
+        }
+    }
+
+    /// Whether every byte of a text lies in one of its ranges.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn all_within<const COUNT: usize>(ranges: &[Ranges; COUNT], text: Lane) -> bool {
+        let within = |at: usize| ranges.iter().any(|one| text[at].wrapping_sub(one.low[at]) <= one.span[at]);
+        (0..16).all(within)
+    }
+}
+
 /// One bit per byte that is a quote, a backslash or a control byte.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]

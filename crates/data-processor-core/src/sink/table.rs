@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use parquet::basic::{Compression, ZstdLevel};
@@ -174,10 +174,39 @@ impl TableWriter {
     }
 
     /// Closes every file; they are durable when it returns, if that was asked for.
-    pub fn finish(mut self) -> Result<Vec<DataFile>> {
-        while let Some((_, file)) = self.open.pop_first() {
-            self.close(file)?;
-        }
+    pub fn finish(self) -> Result<Vec<DataFile>> {
+        self.finish_on(1)
+    }
+
+    /// As [`TableWriter::finish`] on so many threads; the files are the same.
+    pub fn finish_on(mut self, threads: usize) -> Result<Vec<DataFile>> {
+        let open = std::mem::take(&mut self.open);
+        let threads = threads.clamp(1, open.len().max(1));
+        let files = Mutex::new(open.into_values().enumerate());
+        let next = || files.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let close_some = || -> Result<Vec<(usize, DataFile)>> {
+            let mut closed = Vec::new();
+            while let Some((number, mut file)) = next() {
+                // Each begins with what is known now, whoever closes it.
+                let mut press = self.press.again()?;
+                file.flush(&self.schema, &mut press)?;
+                closed.push((number, file.finish(&self.schema, self.options.durable)?));
+            }
+            Ok(closed)
+        };
+        let mut closed = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(close_some)).collect();
+            let mut closed = close_some();
+            for other in others {
+                let more = other.join().unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Parquet, "parquet.encoding", "a thread that closes files stopped"))
+                });
+                closed = closed.and_then(|mut closed| more.map(|more| closed.extend(more)).map(|()| closed));
+            }
+            closed
+        })?;
+        closed.sort_by_key(|(number, _)| *number);
+        self.done.extend(closed.into_iter().map(|(_, file)| file));
         if self.options.durable {
             self.places.sync()?;
         }
@@ -243,8 +272,9 @@ impl TableWriter {
         let Some(file) = self.open.get_mut(&day) else { return Ok(()) };
         file.append(shaped, rows, self.batches, &mut self.press)?;
         if file.size() >= self.options.target_bytes {
-            if let Some(file) = self.open.remove(&day) {
-                self.close(file)?;
+            if let Some(mut file) = self.open.remove(&day) {
+                file.flush(&self.schema, &mut self.press)?;
+                self.done.push(file.finish(&self.schema, self.options.durable)?);
             }
         } else if self.open.values().map(OpenFile::buffered).sum::<usize>() > self.options.buffer_bytes
             && let Some(largest) = self.open.values_mut().max_by_key(|file| file.buffered())
@@ -264,12 +294,6 @@ impl TableWriter {
         let file = self.places.file(&path)?;
         self.created.push(path.clone());
         OpenFile::new(path, day, file, &self.schema, &self.parquet, &self.properties)
-    }
-
-    fn close(&mut self, mut file: OpenFile) -> Result<()> {
-        file.flush(&self.schema, &mut self.press)?;
-        self.done.push(file.finish(&self.schema, self.options.durable)?);
-        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
-//! Lines judged and freed of duplicates, batch by batch.
+//! Lines judged piece by piece, and the pieces put in order: keys, numbers and lines are those of the whole input.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
@@ -8,53 +7,25 @@ use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch, StringArray, StructArray, new_null_array,
 };
 
-use super::lines::Lines;
+use super::lines::Piece;
 use crate::batch::{raw_schema, source_fields};
-use crate::contract::{Kind, Plan};
+use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::columns::Columns;
 use crate::process::dedupe::{KeySet, Keys, secret};
-use crate::process::judge::{Judge, Padded};
+use crate::process::judge::Judge;
 use crate::process::raw::Raw;
 use crate::process::slow::{self, Refused};
 use crate::process::violation::Stage;
-use crate::process::{arrow, batches, guarded, in_blocks, letters};
+use crate::process::{arrow, batches, letters};
 
 /// Input bytes of an event, about: room for rows is made by it.
 const EVENT_BYTES: usize = 256;
-
-/// What a batch of lines holds.
-pub struct Judged {
-    /// The contract's columns, `event_date` and `event_hour` of the good rows.
-    pub rows: RecordBatch,
-    /// Good rows that are left out as duplicates, rising; those that were found earlier are not among the rows.
-    pub repeats: Vec<u32>,
-    /// Records of the batch.
-    pub records: usize,
-    /// Duplicates.
-    pub duplicates: usize,
-    /// Dead letters.
-    pub letters: RecordBatch,
-}
-
-/// Which columns make a row's key.
-enum Key {
-    None,
-    /// A UUID that every row has: looked at while it is parsed.
-    Uuid(usize),
-    /// Anything else: looked at when the batch is made.
-    Columns(Vec<String>),
-}
-
-/// A dead record on its way into a letter.
-struct Dead {
-    value: Option<Vec<u8>>,
-    number: u64,
-    line: u64,
-    refused: Refused,
-}
+/// Bytes of lines that are looked at together: they stay in the processor's first cache.
+const BLOCK_BYTES: usize = 16 << 10;
 
 /// How lines are judged.
+#[derive(Clone)]
 pub struct Terms {
     /// Columns of the key; none: nothing is a duplicate.
     pub key: Vec<String>,
@@ -66,117 +37,171 @@ pub struct Terms {
     pub name: String,
 }
 
-/// Judges lines.
-pub struct Judging<R> {
-    plan: Arc<Plan>,
-    lines: Lines<R>,
-    terms: Terms,
-    key: Key,
-    seen: KeySet,
-    secret: (u64, u64),
-    columns: Option<Columns>,
-    padded: Padded,
-    /// Records so far.
-    records: u64,
+/// What a batch of lines holds.
+pub struct Judged {
+    /// The contract's columns, `event_date` and `event_hour` of the good rows.
+    pub rows: RecordBatch,
+    /// Good rows that are left out as duplicates, rising.
+    pub repeats: Vec<u32>,
+    /// Records of the batch.
+    pub records: usize,
+    /// Dead letters.
+    pub letters: RecordBatch,
 }
 
-impl<R: Read> Judging<R> {
-    /// Judges the lines of a source.
-    pub fn new(plan: Arc<Plan>, source: R, terms: Terms) -> Judging<R> {
-        let uuid = |name: &str| {
-            let field = plan.record().fields.iter().find(|field| field.name == name && !field.nullable)?;
-            if let Kind::Uuid(at) = field.kind { Some(at) } else { None }
-        };
-        let key = match terms.key.as_slice() {
-            [] => Key::None,
-            [one] => uuid(one).map_or_else(|| Key::Columns(terms.key.clone()), Key::Uuid),
-            _ => Key::Columns(terms.key.clone()),
-        };
-        Judging {
-            lines: Lines::new(source, plan.max_bytes),
-            columns: Some(Columns::new(&plan, terms.batch_bytes / EVENT_BYTES)),
-            plan,
-            terms,
-            key,
-            seen: KeySet::default(),
-            secret: secret(),
-            padded: Padded::default(),
-            records: 0,
+/// A dead record on its way into a letter; number and line are counted in its piece until it is [`Order`]ed.
+struct Dead {
+    value: Option<Vec<u8>>,
+    number: u64,
+    line: u64,
+    refused: Refused,
+}
+
+/// What a piece holds, seen for itself.
+pub struct Seen {
+    rows: RecordBatch,
+    dead: Vec<Dead>,
+    records: u64,
+    lines: u64,
+}
+
+/// Judges pieces, each for itself; keeps its columns' memory.
+#[derive(Default)]
+pub struct Desk {
+    columns: Option<Columns>,
+}
+
+impl Desk {
+    /// Judges the lines of a piece.
+    pub fn judge(&mut self, plan: &Plan, piece: &Piece, received_us: i64) -> Result<Seen> {
+        let room = piece.len() / EVENT_BYTES;
+        let mut columns = self.columns.take().unwrap_or_else(|| Columns::new(plan, room));
+        columns.make_room(plan, room);
+        let mut walk = Walk { judge: Judge::reusing(plan, columns), received_us, records: 0, lines: 0, dead: Vec::new() };
+        walk.all(piece);
+        let Walk { mut judge, records, lines, dead, .. } = walk;
+        if judge.columns.overflowed() {
+            return Err(Error::new(ErrorKind::Process, "process.too_large", "a column of the batch passes 2 GiB")
+                .hint("choose smaller batches"));
+        }
+        let rows = batches::rows(plan, &mut judge)?;
+        self.columns = Some(judge.columns);
+        Ok(Seen { rows, dead, records, lines })
+    }
+}
+
+/// One way through a piece.
+struct Walk<'a> {
+    judge: Judge<'a>,
+    received_us: i64,
+    records: u64,
+    lines: u64,
+    dead: Vec<Dead>,
+}
+
+impl Walk<'_> {
+    fn all(&mut self, piece: &Piece) {
+        let (bytes, end, mut at) = (piece.padded(), piece.len(), 0);
+        while at < end {
+            let near = (at + BLOCK_BYTES).min(end);
+            let until = match memchr::memrchr(b'\n', &bytes[at..near]) {
+                _ if near == end => end,
+                Some(last) => at + last + 1,
+                None => memchr::memchr(b'\n', &bytes[near..end]).map_or(end, |more| near + more + 1),
+            };
+            let utf8 = simdutf8::basic::from_utf8(&bytes[at..until]).is_ok();
+            while at < until {
+                self.lines += 1;
+                // A good line says itself where it ends.
+                let good = if utf8 { self.judge.line(bytes, at, until, self.received_us) } else { None };
+                at = match good {
+                    Some(stop) => {
+                        self.records += 1;
+                        stop + 1
+                    }
+                    None => self.other(bytes, at, until, utf8) + 1,
+                };
+            }
+        }
+        if let Some(size) = piece.skipped {
+            self.lines += 1;
+            self.refuse(None, (Stage::Parse, vec![slow::too_large(size, self.judge.plan())]));
         }
     }
 
-    /// Bytes that keys take.
-    pub fn key_bytes(&self) -> usize {
-        self.seen.size_bytes()
+    /// A line that is blank, broken or hard to read; the place of its end.
+    #[cold]
+    fn other(&mut self, bytes: &[u8], at: usize, until: usize, tried: bool) -> usize {
+        self.judge.retract();
+        let stop = memchr::memchr(b'\n', &bytes[at..until]).map_or(until, |end| at + end);
+        let line = &bytes[at..stop];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return stop;
+        }
+        // Behind a line lies a line feed, or the end: a good one ends just there.
+        let fast = !tried && simdutf8::basic::from_utf8(line).is_ok();
+        if fast && self.judge.line(bytes, at, stop, self.received_us).is_some() {
+            self.records += 1;
+            return stop;
+        }
+        self.judge.retract();
+        match self.judge.slowly(line, self.received_us) {
+            Ok(()) => self.records += 1,
+            Err(refused) => self.refuse(Some(line.to_vec()), refused),
+        }
+        stop
     }
 
-    /// The next batch; None at the end.
-    pub fn batch(&mut self) -> Result<Option<Judged>> {
-        guarded(|| {
-            let plan = Arc::clone(&self.plan);
-            let room = self.terms.batch_bytes / EVENT_BYTES;
-            let mut columns = self.columns.take().unwrap_or_else(|| Columns::new(&plan, room));
-            columns.make_room(&plan, room);
-            let mut judge = Judge::reusing(&plan, columns);
-            let (mut bytes, mut dead, mut duplicates, first) = (0, Vec::new(), 0, self.records);
-            while bytes < self.terms.batch_bytes {
-                let Some(piece) = self.lines.next()? else { break };
-                bytes += self.lines.bytes().len();
-                duplicates += self.piece(&mut judge, &piece.records, &mut dead);
-                if let Some((line, size)) = piece.skipped {
-                    let refused = (Stage::Parse, vec![slow::too_large(size, &plan)]);
-                    dead.push(Dead { value: None, number: self.records, line, refused });
-                    self.records += 1;
-                    bytes += size;
-                }
-            }
-            let records = (self.records - first) as usize;
-            if bytes == 0 {
-                return Ok(None);
-            }
-            if judge.columns.overflowed() {
-                return Err(Error::new(ErrorKind::Process, "process.too_large", "a column of the batch passes 2 GiB")
-                    .hint("choose smaller batches"));
-            }
-            let rows = batches::rows(&plan, &mut judge)?;
-            self.columns = Some(judge.columns);
-            let repeats = self.repeats(&rows)?;
-            duplicates += repeats.len();
-            Ok(Some(Judged { rows, repeats, records, duplicates, letters: self.letters(dead)? }))
-        })
+    fn refuse(&mut self, value: Option<Vec<u8>>, refused: Refused) {
+        self.dead.push(Dead { value, number: self.records, line: self.lines, refused });
+        self.records += 1;
+    }
+}
+
+/// Pieces in their order.
+pub struct Order {
+    plan: Arc<Plan>,
+    terms: Terms,
+    keys: KeySet,
+    secret: (u64, u64),
+    /// Records so far.
+    records: u64,
+    /// Lines so far.
+    lines: u64,
+}
+
+impl Order {
+    /// Before the first piece.
+    pub fn new(plan: Arc<Plan>, terms: Terms) -> Order {
+        Order { plan, terms, keys: KeySet::default(), secret: secret(), records: 0, lines: 0 }
     }
 
-    /// Judges records; how many were duplicates.
-    fn piece(&mut self, judge: &mut Judge, records: &[(usize, usize, u64)], dead: &mut Vec<Dead>) -> usize {
-        let (bytes, first, received_us) = (self.lines.bytes(), self.records, self.terms.received_us);
-        let (seen, mut duplicates, max_bytes) = (&mut self.seen, 0, judge.max_bytes());
-        let uuid = if let Key::Uuid(at) = self.key { Some(at) } else { None };
-        let range = |at: usize| (records[at].0, records[at].1);
-        in_blocks(bytes, max_bytes, records.len(), range, &mut self.padded, |padded, at, from, to| {
-            match judge.record(padded, from, to, received_us) {
-                Ok(()) => {
-                    if let Some(key) = uuid.and_then(|at| judge.columns.uuids[at].last())
-                        && !seen.insert(key)
-                    {
-                        judge.drop_last();
-                        duplicates += 1;
-                    }
-                }
-                Err(refused) => {
-                    let (start, end, line) = records[at];
-                    dead.push(Dead { value: Some(bytes[start..end].to_vec()), number: first + at as u64, line, refused });
-                }
-            }
-        });
-        self.records += records.len() as u64;
-        duplicates
+    /// Lines so far.
+    pub fn lines(&self) -> u64 {
+        self.lines
     }
 
-    /// Rows whose key was seen before, where it was not looked at while it was parsed.
+    /// The next piece as a batch: what repeats an earlier key is found, dead records become letters.
+    pub fn next(&mut self, seen: Seen) -> Result<Judged> {
+        let Seen { rows, mut dead, records, lines } = seen;
+        for one in &mut dead {
+            one.number += self.records;
+            one.line += self.lines;
+        }
+        let repeats = self.repeats(&rows)?;
+        self.records += records;
+        self.lines += lines;
+        Ok(Judged { rows, repeats, records: records as usize, letters: self.letters(dead)? })
+    }
+
+    /// Rows whose key was seen before.
     fn repeats(&mut self, rows: &RecordBatch) -> Result<Vec<u32>> {
-        let Key::Columns(key) = &self.key else { return Ok(Vec::new()) };
-        let keys = Keys::of(rows, key, self.secret)?;
-        Ok((0..keys.len()).filter(|row| !self.seen.insert(keys.code(*row))).map(|row| row as u32).collect())
+        if self.terms.key.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = Keys::of(rows, &self.terms.key, self.secret)?;
+        Ok((0..keys.len()).filter(|row| !self.keys.insert(keys.code(*row))).map(|row| row as u32).collect())
     }
 
     /// Letters of dead records, in `LETTERS` layout: offset is the record's number in the input, from 0.

@@ -1,29 +1,28 @@
 //! NDJSON of any size into a table's files: read, judged, freed of duplicates and written batch by batch.
 //!
-//! Memory is bounded by the batch and the writer's buffer, apart from 28 bytes or so per key. With two threads one reads and
-//! judges while the other writes; rows, letters and files are the same.
+//! Memory is bounded by the batch and the writer's buffer, apart from 28 bytes or so per key. More threads judge batches ahead of
+//! the one that writes, and close files together; rows, letters and files are the same.
 
+mod crew;
 mod judging;
 mod lines;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
 
 use arrow_array::RecordBatch;
 
-pub use judging::{Judged, Judging, Terms};
+use crew::Crew;
+use judging::Order;
+pub use judging::{Judged, Terms};
 
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::guarded;
 use crate::sink::{DataFile, TableWriter};
 
 /// An input of any kind.
 pub type Source = Box<dyn Read + Send>;
-
-/// Judged batches that wait for the writer.
-const AHEAD: usize = 1;
 
 /// What became of one batch.
 pub struct Landed {
@@ -37,32 +36,51 @@ pub struct Landed {
     pub letters: RecordBatch,
 }
 
-enum Road {
-    Here(Box<Judging<Source>>),
-    There { judged: Receiver<Result<Judged>>, worker: Option<JoinHandle<()>> },
-    Ended,
+/// Lines of an input as batches.
+pub struct Judging {
+    crew: Crew<Source>,
+    order: Order,
+}
+
+impl Judging {
+    /// An input of which nothing was read; `threads` judge it.
+    pub fn new(plan: Arc<Plan>, source: Source, terms: Terms, threads: usize) -> Judging {
+        let crew = Crew::new(Arc::clone(&plan), source, terms.batch_bytes, terms.received_us, threads);
+        Judging { crew, order: Order::new(plan, terms) }
+    }
+
+    /// The next batch; None at the end.
+    pub fn batch(&mut self) -> Result<Option<Judged>> {
+        match self.crew.next() {
+            Ok(Some(seen)) => guarded(|| self.order.next(seen).map(Some)),
+            Ok(None) => Ok(None),
+            Err(error) if error.code == "landing.read" => Err(error.int("line", self.order.lines() + 1)),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// An input on its way into files.
 pub struct Landing {
-    road: Road,
+    /// None once it has ended.
+    judging: Option<Judging>,
     writer: Option<TableWriter>,
+    threads: usize,
     complete: bool,
 }
 
 impl Landing {
-    /// An input of which nothing was read. `threads`: 1, or more for one that judges ahead.
+    /// An input of which nothing was read. `threads`: 1, or more that judge ahead.
     pub fn new(plan: Arc<Plan>, source: Source, terms: Terms, writer: TableWriter, threads: usize) -> Landing {
-        let judging = Judging::new(plan, source, terms);
-        let road = if threads > 1 { there(judging) } else { Road::Here(Box::new(judging)) };
-        Landing { road, writer: Some(writer), complete: false }
+        let judging = Judging::new(plan, source, terms, threads);
+        Landing { judging: Some(judging), writer: Some(writer), threads, complete: false }
     }
 
     /// Lands the next batch; None at the end. After an error nothing is left of the files.
     pub fn batch(&mut self) -> Result<Option<Landed>> {
         let landed = self.step();
         if !matches!(landed, Ok(Some(_))) {
-            self.road = Road::Ended;
+            self.judging = None;
         }
         match &landed {
             Ok(None) => self.complete = self.writer.is_some(),
@@ -73,24 +91,11 @@ impl Landing {
     }
 
     fn step(&mut self) -> Result<Option<Landed>> {
-        let judged = match &mut self.road {
-            Road::Here(judging) => judging.batch()?,
-            Road::There { judged, worker } => match judged.recv() {
-                Ok(judged) => Some(judged?),
-                Err(_) => {
-                    worker
-                        .take()
-                        .map_or(Ok(()), JoinHandle::join)
-                        .map_err(|_| Error::new(ErrorKind::Process, "process.panicked", "the thread that judges stopped"))?;
-                    None
-                }
-            },
-            Road::Ended => None,
-        };
-        let (Some(judged), Some(writer)) = (judged, &mut self.writer) else { return Ok(None) };
-        writer.write_but(&judged.rows, &judged.repeats)?;
-        let good = judged.rows.num_rows() - judged.repeats.len();
-        Ok(Some(Landed { records: judged.records, good, duplicates: judged.duplicates, letters: judged.letters }))
+        let Some(judging) = &mut self.judging else { return Ok(None) };
+        let (Some(judged), Some(writer)) = (judging.batch()?, &mut self.writer) else { return Ok(None) };
+        let Judged { rows, repeats, records, letters } = judged;
+        writer.write_but(&rows, &repeats)?;
+        Ok(Some(Landed { records, good: rows.num_rows() - repeats.len(), duplicates: repeats.len(), letters }))
     }
 
     /// Closes the files once every batch has landed.
@@ -98,22 +103,9 @@ impl Landing {
     /// Errors: `landing.unfinished` before the end, after an error, and the second time.
     pub fn finish(&mut self) -> Result<Vec<DataFile>> {
         match self.writer.take_if(|_| self.complete) {
-            Some(writer) => writer.finish(),
+            Some(writer) => writer.finish_on(self.threads),
             None => Err(Error::new(ErrorKind::Process, "landing.unfinished", "not every batch of the input has landed")
                 .hint("take batches until there are no more, then finish once")),
         }
     }
-}
-
-fn there(mut judging: Judging<Source>) -> Road {
-    let (send, judged) = sync_channel(AHEAD);
-    let worker = std::thread::spawn(move || {
-        while let Some(batch) = judging.batch().transpose() {
-            // Nobody listens any more: the landing was dropped.
-            if send.send(batch).is_err() {
-                return;
-            }
-        }
-    });
-    Road::There { judged, worker: Some(worker) }
 }

@@ -33,6 +33,11 @@ impl Press {
         Ok(Press { codec, zstd, snappy: snap::raw::Encoder::new(), pauses: Vec::new() })
     }
 
+    /// Another compressor that knows as much about leaves: two of them go on alike.
+    pub fn again(&self) -> Result<Press> {
+        Ok(Press { pauses: self.pauses.clone(), ..Press::new(self.codec)? })
+    }
+
     /// The codec.
     pub fn codec(&self) -> Codec {
         self.codec
