@@ -350,7 +350,8 @@ class Landing:
     """NDJSON of any size: read, judged, freed of duplicates and written as day-partitioned Parquet, batch by batch.
 
     Iterate to the end, then call `finish`. Memory is bounded by `batch_bytes` and `buffer_bytes`, whatever the size of the input, apart
-    from at most 32 bytes per key. With `threads=2` one thread reads and judges while the caller's writes: same rows, letters and files.
+    from at most 32 bytes per key. With `threads=2` another thread judges batches ahead of the caller's, which writes in order and judges
+    when nothing waits for it: same rows, letters and files.
     GIL released, but to read from a file object. A landing that is dropped before `finish` leaves no file.
     """
     def __new__(

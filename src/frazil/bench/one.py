@@ -28,6 +28,8 @@ FORMATS = ("csv", "avro", "parquet")
 def work(job: Job, what: str, candidate: str, cores: int) -> Work:
     """What is to be done, imported and bound."""
     name = _MODULES.get(candidate, "libraries")
+    if candidate == "kernel" and what in ("chain", "encoding"):
+        name = "landing"
     module = importlib.import_module(f"frazil.bench.candidates.{name}")
     more = (cores,) if candidate == "duckdb" else ()
     match what:

@@ -43,28 +43,34 @@ pub struct Field {
     pub required: bool,
     /// Whether its column has nulls: unless it and every object above it is required.
     pub nullable: bool,
-    /// `"name":`.
+    /// The separator and `"name":`.
     spelling: Spelling,
     /// Length of the separator and the spelling; 0 when it is too long for a prediction or needs an escape.
     pub literal_length: usize,
 }
 
 impl Field {
-    /// A field with its predicted spelling.
+    /// A field that stands anywhere in its object but first.
     pub fn new(name: String, kind: Kind, required: bool, nullable: bool) -> Field {
-        let spelled = format!("\"{name}\":").into_bytes();
-        let plain = name.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-        let predicted = plain && spelled.len() <= Spelling::LONGEST;
-        let literal_length = if predicted { 1 + spelled.len() } else { 0 };
-        // What is not predicted is spelled as no name is.
-        let spelling = Spelling::new(if predicted { &spelled } else { b"\0" });
-        Field { name, kind, required, nullable, spelling, literal_length }
+        let mut field = Field { name, kind, required, nullable, spelling: Spelling::new(b""), literal_length: 0 };
+        field.predict(b',');
+        field
     }
 
-    /// Whether the separator (a comma, for the first member its bracket) and `"name":` stand at `at` of a padded buffer.
+    /// Predicts the field behind this separator.
+    fn predict(&mut self, separator: u8) {
+        let spelled = [&[separator, b'"'], self.name.as_bytes(), b"\":"].concat();
+        let plain = self.name.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+        let predicted = plain && spelled.len() <= Spelling::LONGEST;
+        self.literal_length = if predicted { spelled.len() } else { 0 };
+        // What is not predicted is spelled as no UTF-8 is.
+        self.spelling = Spelling::new(if predicted { &spelled } else { b"\xff" });
+    }
+
+    /// Whether its separator (a comma, for an object's first field the bracket) and `"name":` stand at `at` of a padded buffer.
     #[inline(always)]
-    pub fn stands_at(&self, bytes: &[u8], at: usize, separator: u8) -> bool {
-        bytes[at] == separator && self.spelling.stands_at(bytes, at + 1) && self.literal_length != 0
+    pub fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
+        self.spelling.stands_at(bytes, at)
     }
 }
 
@@ -114,7 +120,9 @@ pub struct Node {
 
 impl Node {
     /// An object with these members, whose names differ.
-    pub fn new(fields: Vec<Field>, pointer: Option<String>) -> Node {
+    pub fn new(mut fields: Vec<Field>, pointer: Option<String>) -> Node {
+        // The first one is expected at the bracket only: behind a comma some field has come before.
+        fields.iter_mut().take(1).for_each(|first| first.predict(b'{'));
         let by_name: HashMap<_, _> = fields.iter().enumerate().map(|(at, field)| (field.name.clone().into_bytes(), at)).collect();
         let (mut slots, mut required, mut all) = (vec![EMPTY; SLOTS], 0, 0);
         for (at, field) in fields.iter().enumerate().take(FAST_FIELDS) {
@@ -185,12 +193,17 @@ mod tests {
 
     #[test]
     fn a_member_is_predicted_with_its_comma_or_bracket() {
-        let field = Field::new("value".into(), Kind::Number(0), true, false);
+        let field = |name: &str| Field::new(name.into(), Kind::Number(0), true, false);
+        let node = Node::new(vec![field("value"), field("other"), field(&"x".repeat(40))], None);
+        let [first, second, long] = &node.fields[..] else { panic!() };
         let padded = |text: &str| [text.as_bytes(), &[0; 64]].concat();
-        assert!(field.stands_at(&padded(",\"value\":1"), 0, b','));
-        assert!(field.stands_at(&padded("{\"value\":1"), 0, b'{'));
-        assert!(!field.stands_at(&padded("{\"value\":1"), 0, b','));
-        assert!(!field.stands_at(&padded(",\"valuf\":1"), 0, b','));
-        assert!(!Field::new("x".repeat(40), Kind::Number(0), true, false).stands_at(&padded(",\"xxx"), 0, b','));
+        assert!(first.stands_at(&padded("{\"value\":1"), 0));
+        assert!(!first.stands_at(&padded(",\"value\":1"), 0));
+        assert!(second.stands_at(&padded(",\"other\":1"), 0));
+        assert!(!second.stands_at(&padded("{\"other\":1"), 0));
+        assert!(!second.stands_at(&padded(",\"othes\":1"), 0));
+        assert_eq!((first.literal_length, long.literal_length), (9, 0));
+        assert!(!long.stands_at(&padded(&format!(",\"{}\":1", "x".repeat(40))), 0));
+        assert!(!long.stands_at(&padded(""), 0));
     }
 }

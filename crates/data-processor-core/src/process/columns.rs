@@ -3,70 +3,10 @@
 //! Both roads push each leaf's value or null as they meet it. A record that is refused has pushed only some: [`Columns::retract`]
 //! cuts every column back to the rows that were accepted.
 
-use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
-
 use super::intern::{Admitted, Interner};
+use super::nulls::{Nulls, Objects};
 use super::time::{DAY_US, DayMemo, HOUR_US};
 use crate::contract::{Kind, Plan, TextRule, Unknown};
-
-/// Which rows are null: their numbers, rising. A row that is not null costs nothing.
-#[derive(Default)]
-pub struct Nulls(Vec<u32>);
-
-impl Nulls {
-    fn truncate(&mut self, rows: usize) {
-        while self.0.last().is_some_and(|row| *row as usize >= rows) {
-            self.0.pop();
-        }
-    }
-
-    #[inline(always)]
-    fn is_last(&self, row: usize) -> bool {
-        self.0.last() == Some(&(row as u32))
-    }
-
-    /// One bit for each of so many rows, unless none is null. Forgets the rows.
-    pub fn finish(&mut self, rows: usize) -> Option<NullBuffer> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let mut valid = BooleanBufferBuilder::new(rows);
-        valid.append_n(rows, true);
-        self.0.drain(..).for_each(|row| valid.set_bit(row as usize, false));
-        Some(NullBuffer::new(valid.finish()))
-    }
-}
-
-/// A column of objects: how many there are, and which are null.
-#[derive(Default)]
-pub struct Objects {
-    rows: usize,
-    nulls: Nulls,
-}
-
-impl Objects {
-    /// Adds an object.
-    #[inline(always)]
-    pub fn append_non_null(&mut self) {
-        self.rows += 1;
-    }
-
-    fn append_null(&mut self) {
-        self.nulls.0.push(self.rows as u32);
-        self.rows += 1;
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.rows = self.rows.min(rows);
-        self.nulls.truncate(rows);
-    }
-
-    /// How many objects, and their nulls. Forgets them.
-    pub fn finish(&mut self) -> (usize, Option<NullBuffer>) {
-        let rows = std::mem::take(&mut self.rows);
-        (rows, self.nulls.finish(rows))
-    }
-}
 
 /// A column of values of fixed width.
 pub struct Fixed<T> {
@@ -88,7 +28,7 @@ impl<T: Copy + Default> Fixed<T> {
     }
 
     fn push_null(&mut self) {
-        self.nulls.0.push(self.values.len() as u32);
+        self.nulls.push(self.values.len());
         self.values.push(T::default());
     }
 
@@ -115,13 +55,27 @@ pub struct Plain {
     pub nulls: Nulls,
     /// Whether the texts outgrew 32 bit offsets.
     pub overflowed: bool,
+    /// Bytes of a batch of them, about.
+    usual: usize,
 }
 
 impl Plain {
     fn new(capacity: usize) -> Self {
         let mut ends = Vec::with_capacity(capacity + 1);
         ends.push(0);
-        Plain { bytes: Vec::new(), ends, nulls: Nulls::default(), overflowed: false }
+        Plain { bytes: Vec::new(), ends, nulls: Nulls::default(), overflowed: false, usual: 0 }
+    }
+
+    /// Makes room for so many rows, of about as many bytes as the last ones had.
+    fn make_room(&mut self, rows: usize) {
+        self.ends.reserve(rows);
+        self.bytes.reserve(self.usual);
+    }
+
+    /// Takes the texts out: all bytes, and where each ends.
+    pub fn take(&mut self) -> (Vec<u8>, Vec<i32>) {
+        self.usual = self.bytes.len() + self.bytes.len() / 16;
+        (std::mem::take(&mut self.bytes), std::mem::replace(&mut self.ends, vec![0]))
     }
 
     /// Adds a row.
@@ -132,7 +86,7 @@ impl Plain {
     }
 
     fn push_null(&mut self) {
-        self.nulls.0.push(self.ends.len() as u32 - 1);
+        self.nulls.push(self.ends.len() - 1);
         self.close();
     }
 
@@ -217,7 +171,7 @@ impl Text {
             return;
         }
         let mut plain = Plain::new(self.codes.values.capacity());
-        let mut nulls = self.codes.nulls.0.iter().peekable();
+        let mut nulls = self.codes.nulls.rows().iter().peekable();
         for row in 0..rows {
             if nulls.next_if(|null| **null as usize == row).is_some() {
                 plain.push_null();
@@ -253,7 +207,7 @@ impl Uuids {
     }
 
     fn push_null(&mut self) {
-        self.nulls.0.push((self.bytes.len() / 16) as u32);
+        self.nulls.push(self.bytes.len() / 16);
         self.bytes.extend_from_slice(&[0; 16]);
     }
 
@@ -279,7 +233,7 @@ impl Lists {
     }
 
     fn push_null(&mut self) {
-        self.nulls.0.push(self.ends.len() as u32 - 1);
+        self.nulls.push(self.ends.len() - 1);
         self.ends.push(self.ends.last().copied().unwrap_or(0));
     }
 }
@@ -411,7 +365,7 @@ impl Columns {
         self.uuids.iter_mut().for_each(|column| column.bytes.reserve(rows * 16));
         for text in &mut self.texts {
             match &mut text.plain {
-                Some(plain) => plain.ends.reserve(rows),
+                Some(plain) => plain.make_room(rows),
                 None => text.codes.values.reserve(rows),
             }
         }

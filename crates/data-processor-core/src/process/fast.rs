@@ -36,6 +36,16 @@ pub fn record<const LINE: bool>(plan: &Plan, bytes: &[u8], start: usize, columns
     (road.members <= plan.max_members).then_some(end)
 }
 
+/// Reads the leaf of one value at `at` and pushes it; the place after it. After None nothing was pushed.
+#[inline]
+pub fn leaf(plan: &Plan, bytes: &[u8], kind: Kind, at: usize, columns: &mut Columns) -> Option<usize> {
+    let mut road = Road::<false> { plan, bytes, columns, members: 0 };
+    match kind {
+        Kind::Json(_) | Kind::Object(_) | Kind::Array(_) => None,
+        leaf => road.value(leaf, at, 1),
+    }
+}
+
 impl<const LINE: bool> Road<'_, LINE> {
     /// The first byte at or after `at` that is not white space of the record.
     #[inline(always)]
@@ -53,10 +63,10 @@ impl<const LINE: bool> Road<'_, LINE> {
         let mut at = open; // at the bracket, then at each comma
         let mut separator = b'{';
         loop {
-            let found = match node.fields.get(next) {
-                Some(field) if field.stands_at(bytes, at, separator) => {
+            let (found, field) = match node.fields.get(next) {
+                Some(field) if field.stands_at(bytes, at) => {
                     at += field.literal_length;
-                    next
+                    (next, field)
                 }
                 _ => {
                     let (name, value) = match self.name(at, separator)? {
@@ -70,7 +80,7 @@ impl<const LINE: bool> Road<'_, LINE> {
                     };
                     (at, separator) = (value, b',');
                     match node.probe(bytes, name.0, name.1) {
-                        Some(field) => field,
+                        Some(found) => (found, &node.fields[found]),
                         None => {
                             let name = &bytes[name.0..name.1];
                             if unknown.len() == FEW || unknown.contains(&name) {
@@ -91,8 +101,7 @@ impl<const LINE: bool> Road<'_, LINE> {
             }
             seen |= 1 << found;
             (next, separator) = (found + 1, b',');
-            let field = &node.fields[found];
-            at = match self.value(field, at, level) {
+            at = match self.value(field.kind, at, level) {
                 Some(end) => end,
                 None => self.null(field, at)?,
             };
@@ -168,9 +177,9 @@ impl<const LINE: bool> Road<'_, LINE> {
 
     /// Reads a value and pushes it; for a null nothing is pushed, and None comes back.
     #[inline(always)]
-    fn value(&mut self, field: &Field, at: usize, level: usize) -> Option<usize> {
+    fn value(&mut self, kind: Kind, at: usize, level: usize) -> Option<usize> {
         let (plan, bytes) = (self.plan, self.bytes);
-        match field.kind {
+        match kind {
             Kind::Text(leaf) => self.text(leaf, at),
             Kind::Number(leaf) => self.number(leaf, at),
             Kind::Integer(leaf) => {
@@ -310,7 +319,7 @@ impl<const LINE: bool> Road<'_, LINE> {
         let mut items = 0;
         let mut at = self.space(at + 1);
         while bytes[at] != b']' || items > 0 {
-            at = match self.value(&rule.item, at, level) {
+            at = match self.value(rule.item.kind, at, level) {
                 Some(end) => end,
                 None => self.null(&rule.item, at)?,
             };

@@ -20,6 +20,7 @@ mod judge;
 pub mod landing;
 mod leaf;
 mod letters;
+mod nulls;
 pub mod number;
 pub mod parquet_input;
 mod raw;

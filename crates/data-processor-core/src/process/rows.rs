@@ -87,8 +87,7 @@ fn fixed<T: ArrowPrimitiveType>(column: &mut Fixed<T::Native>) -> PrimitiveArray
 }
 
 fn plain(column: &mut Plain) -> ArrayRef {
-    let ends = std::mem::replace(&mut column.ends, vec![0]);
-    let bytes = std::mem::take(&mut column.bytes);
+    let (bytes, ends) = column.take();
     let nulls = column.nulls.finish(ends.len() - 1);
     Arc::new(texts(bytes, ends, nulls))
 }

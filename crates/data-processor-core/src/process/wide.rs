@@ -181,27 +181,33 @@ pub fn is_ipv4(text: &[u8]) -> bool {
     let whole = u128::from(u64_at(text, 0)) | u128::from(u64_at(text, length - 8)) << (8 * (length - 8));
     let lane = whole.to_le_bytes();
     let all = (1u32 << length) - 1;
-    let mut points = stops(lane) & all;
-    if (other_than_digits(lane) & all) != points {
+    let points = stops(lane) & all;
+    if (other_than_digits(lane) & all) != points || points.count_ones() != 3 {
         return false;
     }
-    let (mut start, mut good) = (0, true);
-    for _ in 0..3 {
-        let point = points.trailing_zeros() as usize; // 32 when there is none: no such number
-        good &= points != 0 && is_byte(whole, start, point.wrapping_sub(start));
-        (start, points) = (point + 1, points & points.wrapping_sub(1));
-    }
-    good && points == 0 && is_byte(whole, start, length.wrapping_sub(start))
+    let (first, rest) = (points.trailing_zeros(), points & (points - 1));
+    let (second, third) = (rest.trailing_zeros(), 31 - points.leading_zeros());
+    // Two bytes more in front, so that three bytes end at each place.
+    let shifted = whole << 16;
+    is_byte(shifted, 0, first)
+        & is_byte(shifted, first + 1, second)
+        & is_byte(shifted, second + 1, third)
+        & is_byte(shifted, third + 1, length as u32)
 }
 
-/// Whether the digits in `start..start + count` are 0 to 255 without a leading zero.
+/// Whether the digits in `start..end` of a text moved up by two bytes are 0 to 255 without a leading zero.
 #[inline(always)]
-fn is_byte(text: u128, start: usize, count: usize) -> bool {
+fn is_byte(shifted: u128, start: u32, end: u32) -> bool {
+    /// The least number of so many digits.
+    const LEAST: [u32; 4] = [u32::MAX, 0, 0x01_00, 0x01_00_00];
+    let count = end.wrapping_sub(start) as usize;
     if !(1..=3).contains(&count) {
         return false;
     }
-    let digits = (text >> (8 * start)) as u64;
-    first_digits(digits, count) <= 255 && (count == 1 || digits & 0xff != u64::from(b'0'))
+    // The last digit is at `end + 1` now; digits compare as their number does, the first one on top.
+    let last = (shifted >> (8 * (end - 1))) as u32 & 0x0f_0f_0f;
+    let digits = (last << 8).swap_bytes() & (u32::MAX >> (8 * (4 - count)));
+    LEAST[count] <= digits && digits <= 0x02_05_05
 }
 
 /// The sixteen bytes that 32 hexadecimal digits of any case spell; None where one is none.

@@ -15,7 +15,7 @@ import pyarrow as pa
 from frazil.batch import RECORD, SOURCE, TIMESTAMP
 from frazil.bench.clock import Laps
 from frazil.bench.job import Job
-from frazil.bench.leaves import key, with_text_ids
+from frazil.bench.leaves import key
 from frazil.bench.parity import Found
 from frazil.bench.pieces import REFERENCE_RECORDS, pieces
 
@@ -133,29 +133,6 @@ def judge_format(job: Job, format: str, laps: Laps, found: Found) -> None:
         rows = pa.record_batch(events)
     found.count("valid", rows.num_rows)
     found.table("valid", partial(table, rows))
-
-
-def chain(job: Job, place: Path, threads: int, found: Found, *, peers_encoding: bool = False) -> None:
-    """NDJSON → judged → deduplicated → partitioned zstd Parquet; dead letters kept with every violation."""
-    contract = with_text_ids(job.contract) if peers_encoding else job.contract
-    plan = kernel.Plan(contract.plan)
-    good, _ = kernel.process(plan, pa.RecordBatch.from_pylist([], schema=RECORD))
-    landing = kernel.Landing(
-        job.whole,
-        plan,
-        place,
-        schema_json=schema_json(columns_of(pa.record_batch(good)).schema),
-        received_at_us=job.received_us,
-        key=key(contract),
-        partition_field=job.day,
-        threads=threads,
-        compression_level=3 if peers_encoding else 1,
-        durable=False,
-    )
-    letters = [batch.letters for batch in landing]
-    files = landing.finish()
-    found.count("good", sum(file["record_count"] for file in files))
-    found.count("bad", sum(map(len, letters)))
 
 
 def process(job: Job, laps: Laps, found: Found) -> None:

@@ -7,7 +7,7 @@ use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch, StringArray, StructArray, new_null_array,
 };
 
-use super::lines::Piece;
+use super::lines::{Piece, longest};
 use crate::batch::{raw_schema, source_fields};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
@@ -148,7 +148,10 @@ impl Walk<'_> {
         self.judge.retract();
         match self.judge.slowly(line, self.received_us) {
             Ok(()) => self.records += 1,
-            Err(refused) => self.refuse(Some(line.to_vec()), refused),
+            Err(refused) => {
+                let kept = line.len() <= longest(self.judge.max_bytes());
+                self.refuse(kept.then(|| line.to_vec()), refused);
+            }
         }
         stop
     }

@@ -8,6 +8,11 @@ use crate::process::text::PAD;
 /// Fewest bytes of a piece.
 const LEAST: usize = 256 << 10;
 
+/// Most bytes of a line that is kept, where a record may have `most`.
+pub fn longest(most: usize) -> usize {
+    most.max(LEAST)
+}
+
 /// Whole lines of the input.
 #[derive(Default)]
 pub struct Piece {
@@ -42,9 +47,9 @@ pub struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Lines of a source; those longer than `most` bytes, and than a piece, are not kept.
+    /// Lines of a source of records of at most `most` bytes.
     pub fn new(source: R, most: usize) -> Lines<R> {
-        Lines { source, rest: Vec::new(), most, ended: false }
+        Lines { source, rest: Vec::new(), most: longest(most), ended: false }
     }
 
     /// Reads about so many bytes of lines into a piece; false at the end of the source.

@@ -119,6 +119,9 @@ impl ChunkWriter {
 
     /// Appends the rows of one batch; `batch` tells batches apart.
     pub fn append(&mut self, leaf: &Leaf, mut rows: &[u32], batch: u64, press: &mut Press) -> Result<()> {
+        if self.way == Way::Coded && self.rows == 0 && self.pages == 0 && !press.tries_dictionary(self.leaf) {
+            self.way = self.without_dictionary();
+        }
         while !rows.is_empty() {
             let trial = self.way == Way::Coded && self.pages == 0 && self.codes.len() < TRIAL;
             let most = (PAGE_ROWS - self.rows).min(if trial { TRIAL } else { PAGE_ROWS });
@@ -133,6 +136,7 @@ impl ChunkWriter {
             self.rows += taken.len();
             rows = &rows[taken.len()..];
             if trial && self.codes.len() >= TRIAL && self.dictionary.len() * 10 > self.codes.len() * 9 {
+                press.dictionary_failed(self.leaf);
                 self.spell_out();
             }
             let full = self.way == Way::Coded && self.dictionary.size() >= PAGE_BYTES;

@@ -13,7 +13,8 @@ use super::super::schema::Kind;
 pub struct Dictionary {
     /// Bytes of a fixed-width byte value; None where values carry their own length.
     width: Option<usize>,
-    table: HashTable<u32>,
+    /// Codes, each with some of its value's hash: a table that grows, or meets another value, does not read values again.
+    table: HashTable<(u32, u32)>,
     hasher: FixedState,
     numbers: Vec<u64>,
     bytes: Vec<u8>,
@@ -46,17 +47,13 @@ impl Dictionary {
     /// The code of a number.
     #[inline]
     pub fn number(&mut self, bits: u64) -> u32 {
-        let (numbers, hasher) = (&mut self.numbers, &self.hasher);
-        let entry = self.table.entry(
-            hasher.hash_one(bits),
-            |code| numbers[*code as usize] == bits,
-            |code| hasher.hash_one(numbers[*code as usize]),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(code) => *code.get(),
+        let (numbers, hash) = (&mut self.numbers, kept(self.hasher.hash_one(bits)));
+        let same = |(code, other): &(u32, u32)| *other == hash && numbers[*code as usize] == bits;
+        match self.table.entry(spread(hash), same, |(_, hash)| spread(*hash)) {
+            hashbrown::hash_table::Entry::Occupied(code) => code.get().0,
             hashbrown::hash_table::Entry::Vacant(free) => {
                 let code = numbers.len() as u32;
-                free.insert(code);
+                free.insert((code, hash));
                 numbers.push(bits);
                 code
             }
@@ -66,17 +63,13 @@ impl Dictionary {
     /// The code of a byte value.
     #[inline]
     pub fn bytes(&mut self, value: &[u8]) -> u32 {
-        let (ends, bytes, hasher) = (&mut self.ends, &mut self.bytes, &self.hasher);
-        let entry = self.table.entry(
-            hasher.hash_one(value),
-            |code| slice(bytes, ends, *code as usize) == value,
-            |code| hasher.hash_one(slice(bytes, ends, *code as usize)),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(code) => *code.get(),
+        let (ends, bytes, hash) = (&mut self.ends, &mut self.bytes, kept(self.hasher.hash_one(value)));
+        let same = |(code, other): &(u32, u32)| *other == hash && slice(bytes, ends, *code as usize) == value;
+        match self.table.entry(spread(hash), same, |(_, hash)| spread(*hash)) {
+            hashbrown::hash_table::Entry::Occupied(code) => code.get().0,
             hashbrown::hash_table::Entry::Vacant(free) => {
                 let code = ends.len() as u32;
-                free.insert(code);
+                free.insert((code, hash));
                 bytes.extend_from_slice(value);
                 ends.push(bytes.len());
                 code
@@ -133,6 +126,16 @@ impl Dictionary {
             }
         }
     }
+}
+
+/// The part of a hash that is kept.
+fn kept(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// What a table is asked with: it takes the slot from the low bits and a tag from the top seven.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 fn decimal_of(bytes: &[u8]) -> i128 {

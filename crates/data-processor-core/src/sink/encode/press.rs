@@ -7,15 +7,38 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Press {
     codec: Codec,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// Zstandard as at level 1, where a higher one was asked for.
+    light: Option<zstd::bulk::Compressor<'static>>,
     snappy: snap::raw::Encoder,
-    /// By leaf: pages to be stored without a try. Kept across files: they are alike.
-    pauses: Vec<u32>,
+    /// By leaf. Kept across files: they are alike.
+    habits: Vec<Habit>,
+    /// By leaf: chunks to be written without a dictionary's trial.
+    plain: Vec<u32>,
+}
+
+/// Chunks of a leaf without a dictionary's trial after one in which it did not pay.
+const PLAIN: u32 = 15;
+
+/// What the next pages of a leaf get without a try.
+#[derive(Clone, Copy, Default)]
+enum Habit {
+    /// Everything is tried.
+    #[default]
+    None,
+    /// So many are stored.
+    Store(u32),
+    /// So many get the codec that was asked for.
+    Asked(u32),
+    /// So many get the light one.
+    Light(u32),
 }
 
 /// A page that shrinks to no less than this share is not worth decompressing.
 const WORTH: f64 = 0.97;
 /// Pages stored without a try after one that was not worth it.
 const PAUSE: u32 = 7;
+/// Pages compressed one way after one that this way made smaller.
+const STAY: u32 = 31;
 /// Smaller ones are always tried.
 const SMALL: usize = 1024;
 
@@ -26,16 +49,17 @@ fn failed(error: impl std::fmt::Display) -> Error {
 impl Press {
     /// A compressor of one codec.
     pub fn new(codec: Codec) -> Result<Press> {
-        let zstd = match codec {
-            Codec::Zstd(level) => Some(compressor(level).map_err(failed)?),
-            _ => None,
+        let (zstd, light) = match codec {
+            Codec::Zstd(1) => (Some(compressor(1).map_err(failed)?), None),
+            Codec::Zstd(level) => (Some(compressor(level).map_err(failed)?), Some(compressor(1).map_err(failed)?)),
+            _ => (None, None),
         };
-        Ok(Press { codec, zstd, snappy: snap::raw::Encoder::new(), pauses: Vec::new() })
+        Ok(Press { codec, zstd, light, snappy: snap::raw::Encoder::new(), habits: Vec::new(), plain: Vec::new() })
     }
 
     /// Another compressor that knows as much about leaves: two of them go on alike.
     pub fn again(&self) -> Result<Press> {
-        Ok(Press { pauses: self.pauses.clone(), ..Press::new(self.codec)? })
+        Ok(Press { habits: self.habits.clone(), ..Press::new(self.codec)? })
     }
 
     /// The codec.
@@ -43,21 +67,74 @@ impl Press {
         self.codec
     }
 
-    /// Compresses a data page of a leaf, unless one shortly before was not worth it.
+    /// Whether a dictionary of a leaf is worth a trial in a new chunk.
+    pub fn tries_dictionary(&mut self, leaf: usize) -> bool {
+        match self.plain.get_mut(leaf) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Remembers that a leaf's dictionary did not pay.
+    pub fn dictionary_failed(&mut self, leaf: usize) {
+        if self.plain.len() <= leaf {
+            self.plain.resize(leaf + 1, 0);
+        }
+        self.plain[leaf] = PLAIN;
+    }
+
+    /// Compresses a data page of a leaf, unless one shortly before was not worth it. Where level 1 makes it no larger than the level
+    /// that was asked for, the next ones get level 1.
     pub fn page(&mut self, leaf: usize, body: Vec<u8>) -> Result<Vec<u8>> {
-        if self.pauses.len() <= leaf {
-            self.pauses.resize(leaf + 1, 0);
+        if self.habits.len() <= leaf {
+            self.habits.resize(leaf + 1, Habit::None);
         }
-        if self.pauses[leaf] > 0 {
-            self.pauses[leaf] -= 1;
-            return self.store(body);
-        }
-        let pressed = self.press(&body)?;
+        let habit = &mut self.habits[leaf];
+        let pressed = match *habit {
+            Habit::Store(left) => {
+                *habit = if left > 1 { Habit::Store(left - 1) } else { Habit::None };
+                return self.store(body);
+            }
+            Habit::Asked(left) => {
+                *habit = if left > 1 { Habit::Asked(left - 1) } else { Habit::None };
+                self.press(&body)?
+            }
+            Habit::Light(left) => {
+                *habit = if left > 1 { Habit::Light(left - 1) } else { Habit::None };
+                self.pressed_lightly(&body)?
+            }
+            Habit::None => self.tried(leaf, &body)?,
+        };
         if (pressed.len() as f64) < body.len() as f64 * WORTH || body.len() < SMALL {
             return Ok(pressed);
         }
-        self.pauses[leaf] = PAUSE;
+        self.habits[leaf] = Habit::Store(PAUSE);
         self.store(body)
+    }
+
+    /// Compresses a page each way; the smaller outcome decides about the next ones, unless the page is small.
+    fn tried(&mut self, leaf: usize, body: &[u8]) -> Result<Vec<u8>> {
+        let asked = self.press(body)?;
+        if self.light.is_none() || body.len() < SMALL {
+            return Ok(asked);
+        }
+        let light = self.pressed_lightly(body)?;
+        let (habit, pressed) = match light.len() <= asked.len() {
+            true => (Habit::Light(STAY), light),
+            false => (Habit::Asked(STAY), asked),
+        };
+        self.habits[leaf] = habit;
+        Ok(pressed)
+    }
+
+    fn pressed_lightly(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+        match &mut self.light {
+            Some(zstd) => zstd.compress(raw).map_err(failed),
+            None => self.press(raw),
+        }
     }
 
     /// Compresses a page body.
