@@ -187,27 +187,26 @@ pub fn is_ipv4(text: &[u8]) -> bool {
     }
     let (first, rest) = (points.trailing_zeros(), points & (points - 1));
     let (second, third) = (rest.trailing_zeros(), 31 - points.leading_zeros());
-    // Two bytes more in front, so that three bytes end at each place.
-    let shifted = whole << 16;
-    is_byte(shifted, 0, first)
-        & is_byte(shifted, first + 1, second)
-        & is_byte(shifted, second + 1, third)
-        & is_byte(shifted, third + 1, length as u32)
+    // The three bytes that end at a place; in front of the first number there are two of none.
+    let before = |end: u32| (whole >> (8 * (end.max(3) - 3))) as u32;
+    let at_first = ((whole as u64) << 16 >> (8 * (first.clamp(1, 3) - 1))) as u32;
+    is_byte(at_first, first)
+        & is_byte(before(second), second - first - 1)
+        & is_byte(before(third), third - second - 1)
+        & is_byte(before(length as u32), length as u32 - third - 1)
 }
 
-/// Whether the digits in `start..end` of a text moved up by two bytes are 0 to 255 without a leading zero.
+/// Whether the last `count` of three digits are a number of that many digits from 0 to 255.
 #[inline(always)]
-fn is_byte(shifted: u128, start: u32, end: u32) -> bool {
+fn is_byte(three: u32, count: u32) -> bool {
     /// The least number of so many digits.
     const LEAST: [u32; 4] = [u32::MAX, 0, 0x01_00, 0x01_00_00];
-    let count = end.wrapping_sub(start) as usize;
-    if !(1..=3).contains(&count) {
+    if count > 3 {
         return false;
     }
-    // The last digit is at `end + 1` now; digits compare as their number does, the first one on top.
-    let last = (shifted >> (8 * (end - 1))) as u32 & 0x0f_0f_0f;
-    let digits = (last << 8).swap_bytes() & (u32::MAX >> (8 * (4 - count)));
-    LEAST[count] <= digits && digits <= 0x02_05_05
+    // Digits compare as their number does once the first one is on top.
+    let digits = ((three & 0x0f_0f_0f) << 8).swap_bytes() & (0xff_ff_ff >> (8 * (3 - count)));
+    LEAST[count as usize] <= digits && digits <= 0x02_05_05
 }
 
 /// The sixteen bytes that 32 hexadecimal digits of any case spell; None where one is none.

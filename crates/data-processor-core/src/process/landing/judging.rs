@@ -29,7 +29,7 @@ const BLOCK_BYTES: usize = 16 << 10;
 pub struct Terms {
     /// Columns of the key; none: nothing is a duplicate.
     pub key: Vec<String>,
-    /// Input bytes of a batch.
+    /// Input bytes of the batches that are judged at one time.
     pub batch_bytes: usize,
     /// When the input came, µs since 1970: bounds event times.
     pub received_us: i64,

@@ -45,7 +45,8 @@ pub struct Judging {
 impl Judging {
     /// An input of which nothing was read; `threads` judge it.
     pub fn new(plan: Arc<Plan>, source: Source, terms: Terms, threads: usize) -> Judging {
-        let crew = Crew::new(Arc::clone(&plan), source, terms.batch_bytes, terms.received_us, threads);
+        let piece_bytes = terms.batch_bytes / threads.max(1);
+        let crew = Crew::new(Arc::clone(&plan), source, piece_bytes, terms.received_us, threads);
         Judging { crew, order: Order::new(plan, terms) }
     }
 
