@@ -112,6 +112,25 @@ def test_batches_and_threads_change_nothing(tmp_path: Path, options: dict[str, A
         assert letter["_log"] == "input"
 
 
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_record_ends_with_its_line(tmp_path: Path, cut: int) -> None:
+    tokens = [b"{", b'"id"', b":", b'"01934b6e-7c0a-7def-8123-456789abcdef"', b",", b'"at"', b":", b"%d" % RECEIVED_US, b"}"]
+    body = b"".join(tokens[:cut]) + b"\n" + b"".join(tokens[cut:]) + b"\n" + b" ".join(tokens) + b" \t\r\n"
+    counts, letters, _ = landed(io.BytesIO(body), tmp_path / "out")
+    assert counts == {"records": 3, "good": 1, "duplicates": 0}
+    assert [letter["source"]["line"] for letter in letters] == [1, 2]
+
+
+def test_files_are_the_same_to_the_byte_however_many_threads(tmp_path: Path) -> None:
+    body = b"\n".join(lines(12_000))
+    written = []
+    for threads in (1, 2, 3):
+        _, _, files = landed(io.BytesIO(body), tmp_path / str(threads), batch_bytes=1, threads=threads)
+        written.append([Path(file["path"]).read_bytes() for file in files])
+    assert len(written[0]) > 2
+    assert written[0] == written[1] == written[2]
+
+
 def test_a_file_object_is_read_like_a_file(tmp_path: Path) -> None:
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:

@@ -197,4 +197,25 @@ mod tests {
             assert_eq!(zstd::stream::decode_all(&frame[..]).unwrap(), raw);
         }
     }
+
+    #[test]
+    fn a_page_is_no_larger_than_its_level_makes_it() {
+        let hex = |seed: u64| -> Vec<u8> {
+            let digit = |at: u64| b"0123456789abcdef"[((at + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize];
+            (0..40_000).map(digit).collect()
+        };
+        let words = |seed: u64| -> Vec<u8> {
+            (0..4_000).flat_map(|at| format!("{} of the same ", (at * at + seed) % 97).into_bytes()).collect()
+        };
+        let mut press = Press::new(Codec::Zstd(9)).unwrap();
+        for (leaf, texts) in [(0, hex as fn(u64) -> Vec<u8>), (1, words)] {
+            for page in 0..40 {
+                let raw = texts(page);
+                let pressed = press.page(leaf, raw.clone()).unwrap();
+                assert_eq!(zstd::bulk::decompress(&pressed, raw.len()).unwrap(), raw);
+                assert!(page > 0 || pressed.len() <= zstd::bulk::compress(&raw, 9).unwrap().len(), "leaf {leaf}");
+            }
+        }
+        assert!(matches!(press.habits[1], Habit::Asked(_)), "long matches are found at a higher level");
+    }
 }
