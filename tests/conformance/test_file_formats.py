@@ -212,6 +212,34 @@ def test_a_parquet_file_has_the_rows_and_violations_of_the_reference(table: pa.T
     _agree(_contract(unknown), out.getvalue(), "parquet")
 
 
+GOOD_ID = "01934b6e-7c0a-7def-8123-456789abcdef"
+INSTANTS = st.sampled_from([1_790_000_000_000_000, 1_794_400_000_123_456])
+FITTING: dict[str, tuple[st.SearchStrategy[Any], list[pa.DataType]]] = {
+    "id": (st.sampled_from([GOOD_ID, GOOD_ID.upper(), *[GOOD_ID] * 9, "x", GOOD_ID[:-1] + "g"]), [pa.string()]),
+    "name": (_maybe(TEXTS), [pa.string(), pa.dictionary(pa.int32(), pa.string())]),
+    "count": (_maybe(st.integers(0, 9) | st.just(-1)), [pa.int64(), pa.int16()]),
+    "size": (_maybe(st.sampled_from([0.0, 1.5, 10.0, 10.5, float("nan")])), [pa.float64(), pa.float32()]),
+    "price": (_maybe(_decimals(2)), [pa.decimal128(12, 2)]),
+    "ok": (_maybe(st.booleans()), [pa.bool_()]),
+    "at": (_maybe(INSTANTS), [pa.timestamp("us", "UTC"), pa.timestamp("us")]),
+    "day": (_maybe(st.sampled_from([20_000, 0, -719162, -719163])), [pa.date32()]),
+}
+
+
+@pytest.mark.prop(9)
+@pytest.mark.prop(10)
+@given(st.data(), st.sampled_from(["keep", "drop", "refuse"]), st.booleans())
+def test_columns_that_are_taken_whole_have_the_rows_and_violations_of_the_reference(data: Any, unknown: str, in_codes: bool) -> None:
+    """Columns of types that fit, a bad value here and there: what the direct road takes, with texts as codes or in their pages."""
+    rows = data.draw(st.integers(1, 12))
+    names = ["id", *data.draw(st.lists(st.sampled_from([name for name in FITTING if name != "id"]), unique=True))]
+    columns = {name: data.draw(st.lists(FITTING[name][0], min_size=rows, max_size=rows)) for name in names}
+    table = pa.table({name: pa.array(values, data.draw(st.sampled_from(FITTING[name][1]))) for name, values in columns.items()})
+    out = io.BytesIO()
+    pq.write_table(table, out, row_group_size=7, store_schema=False, use_dictionary=in_codes)
+    _agree(_contract(unknown), out.getvalue(), "parquet")
+
+
 def test_times_of_twelve_bytes_are_instants() -> None:
     out = io.BytesIO()
     table = pa.table({"id": ["01934b6e-7c0a-7def-8123-456789abcdef"], "at": pa.array([1_790_000_000_123_456], pa.timestamp("us"))})
