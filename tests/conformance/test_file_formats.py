@@ -230,7 +230,7 @@ FITTING: dict[str, tuple[st.SearchStrategy[Any], list[pa.DataType]]] = {
 @pytest.mark.prop(10)
 @given(st.data(), st.sampled_from(["keep", "drop", "refuse"]), st.booleans())
 def test_columns_that_are_taken_whole_have_the_rows_and_violations_of_the_reference(data: Any, unknown: str, in_codes: bool) -> None:
-    """Columns of types that fit, a bad value here and there: what the direct road takes, with texts as codes or in their pages."""
+    """Columns of types that fit, a bad value here and there: what the direct road takes, with texts as codes or plain."""
     rows = data.draw(st.integers(1, 12))
     names = ["id", *data.draw(st.lists(st.sampled_from([name for name in FITTING if name != "id"]), unique=True))]
     columns = {name: data.draw(st.lists(FITTING[name][0], min_size=rows, max_size=rows)) for name in names}

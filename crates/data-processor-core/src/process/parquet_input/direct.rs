@@ -12,10 +12,9 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
-    StringViewArray, StructArray, new_null_array,
+    StructArray, new_null_array,
 };
-use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow_data::ByteView;
+use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field as ArrowField, FieldRef, Fields, Schema, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 
@@ -166,8 +165,7 @@ impl Road<'_> {
     fn leaf(&mut self, field: &Field, column: &ArrayRef) -> Option<ArrayRef> {
         let same = || Some(Arc::clone(column));
         match (field.kind, column.data_type()) {
-            (Kind::Text(_), DataType::Dictionary(..)) | (Kind::Boolean(_), DataType::Boolean) => same(),
-            (Kind::Text(_), DataType::Utf8View) => end_to_end(column.as_string_view()),
+            (Kind::Text(_), DataType::Utf8 | DataType::Dictionary(..)) | (Kind::Boolean(_), DataType::Boolean) => same(),
             (Kind::Integer(_), DataType::Int64) => same(),
             (Kind::Number(_), DataType::Float64) => {
                 let values = column.as_primitive::<Float64Type>().values();
@@ -187,7 +185,7 @@ impl Road<'_> {
             }
             (Kind::Decimal(leaf), DataType::Decimal128(_, scale)) => self.decimal(leaf, *scale, column),
             (Kind::Uuid(_), DataType::FixedSizeBinary(16)) => same(),
-            (Kind::Uuid(_), DataType::Utf8View) => Some(self.uuids(column.as_string_view())),
+            (Kind::Uuid(_), DataType::Utf8) => Some(self.uuids(column.as_string())),
             (Kind::Date(_), DataType::Date32) => {
                 let values = column.as_primitive::<Date32Type>().values();
                 let known = |day: i32| epoch_us(i128::from(day) * i128::from(DAY_US)).is_some();
@@ -219,25 +217,24 @@ impl Road<'_> {
         Some(Arc::new(made.with_data_type(DataType::Decimal128(rule.precision, rule.scale as i8))))
     }
 
-    /// UUIDs of texts, read where they lie in the file's pages.
-    fn uuids(&mut self, column: &StringViewArray) -> ArrayRef {
-        let pages = column.data_buffers();
+    /// UUIDs of texts, read where they lie.
+    fn uuids(&mut self, column: &StringArray) -> ArrayRef {
+        let bytes = column.value_data();
         let mut shelter = [0u8; LOADED];
-        let mut read = |row: usize, view: &u128| {
-            let view = ByteView::from(*view);
-            if view.length as usize != SPELLED {
+        let mut read = |place: &[i32]| {
+            let (start, end) = (place[0] as usize, place[1] as usize);
+            if end - start != SPELLED {
                 return None;
             }
-            let (page, at) = (pages[view.buffer_index as usize].as_slice(), view.offset as usize);
-            if let Some(text) = page.get(at..at + LOADED) {
+            if let Some(text) = bytes.get(start..start + LOADED) {
                 return wide::uuid(text, 0);
             }
-            shelter[..SPELLED].copy_from_slice(column.value(row).as_bytes()); // the last text of a page
+            shelter[..SPELLED].copy_from_slice(&bytes[start..end]); // the last text
             wide::uuid(&shelter, 0)
         };
         let mut values = Vec::with_capacity(column.len());
-        for (row, view) in column.views().iter().enumerate() {
-            let value = read(row, view);
+        for (row, place) in column.value_offsets().windows(2).enumerate() {
+            let value = read(place);
             if value.is_none() && column.is_valid(row) {
                 self.doubts[row] = true;
             }
@@ -326,22 +323,6 @@ impl Road<'_> {
 const SPELLED: usize = 36;
 const LOADED: usize = 40;
 
-/// Texts that lie in the file's pages, laid end to end. None when they pass 2 GiB.
-fn end_to_end(column: &StringViewArray) -> Option<ArrayRef> {
-    let length: usize = column.lengths().map(|length| length as usize).sum();
-    i32::try_from(length).ok()?;
-    let (mut bytes, mut ends) = (Vec::with_capacity(length), Vec::with_capacity(column.len() + 1));
-    ends.push(0);
-    for row in 0..column.len() {
-        if column.is_valid(row) {
-            bytes.extend_from_slice(column.value(row).as_bytes());
-        }
-        ends.push(bytes.len() as i32);
-    }
-    let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
-    StringArray::try_new(ends, Buffer::from_vec(bytes), column.nulls().cloned()).ok().map(|texts| Arc::new(texts) as ArrayRef)
-}
-
 /// Most bytes that a value of a column has as text.
 fn widest(column: &ArrayRef) -> usize {
     match column.data_type() {
@@ -349,7 +330,6 @@ fn widest(column: &ArrayRef) -> usize {
             let offsets = column.as_string::<i32>().value_offsets();
             2 + 6 * offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0)
         }
-        DataType::Utf8View => 2 + 6 * column.as_string_view().lengths().max().unwrap_or(0) as usize,
         DataType::Dictionary(..) => widest(column.as_dictionary::<Int32Type>().values()),
         DataType::Struct(fields) => {
             let names: usize = fields.iter().map(|field| 8 + field.name().len() * 6).sum();
@@ -379,8 +359,7 @@ fn whole(column: &ArrayRef) -> Option<Vec<i64>> {
     })
 }
 
-/// The fields of a file's object. Texts of the contract that repeat (`repeats`, by number of the leaf) are codes into the distinct ones,
-/// its other texts and UUIDs stay where they lie in the file's pages.
+/// The fields of a file's object, texts of the contract that repeat (`repeats`, by number of the leaf) as codes into the distinct ones.
 pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, repeats: &impl Fn(usize) -> bool) -> Fields {
     let kind = |name: &str| node.find(name.as_bytes()).map(|at| node.fields[at].kind);
     let mut in_codes = |field: &FieldRef| match (field.data_type(), kind(field.name())) {
@@ -392,10 +371,6 @@ pub fn in_codes(plan: &Plan, node: &Node, fields: &Fields, leaf: &mut usize, rep
             *leaf += 1;
             let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
             Arc::new(field.as_ref().clone().with_data_type(code))
-        }
-        (DataType::Utf8, Some(Kind::Text(_) | Kind::Uuid(_))) => {
-            *leaf += 1;
-            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
         }
         (other, _) => {
             *leaf += leaves(other);

@@ -158,7 +158,6 @@ fn leaf(column: &dyn Array, row: usize, target: Option<Kind>, out: &mut Vec<u8>)
             spell::decimal(&column.as_primitive::<Decimal256Type>().value(row).to_string(), i32::from(*scale), out);
         }
         DataType::Utf8 => spell::text(column.as_string::<i32>().value(row).as_bytes(), target, out),
-        DataType::Utf8View => spell::text(column.as_string_view().value(row).as_bytes(), target, out),
         DataType::Binary => spell::bytes(column.as_binary::<i32>().value(row), target, out),
         DataType::FixedSizeBinary(_) => {
             let value = column.as_fixed_size_binary().value(row);
