@@ -130,7 +130,7 @@ class Project:
             return None
         from frazil.registry.confluent import ConfluentRegistry
 
-        return ConfluentRegistry(chosen.url, chosen.properties())
+        return ConfluentRegistry(chosen.url, chosen.properties(self.settings.root))
 
     def subject(self, contract: Contract) -> str:
         """Where the registry keeps a contract's schemas: the topic's name, as Kafka's own clients have it."""
@@ -248,7 +248,7 @@ class Project:
         kafka = self.settings.kafka
         return KafkaConnection(
             brokers,
-            options=kafka.properties(),
+            options=kafka.properties(self.settings.root),
             delivery_timeout=kafka.delivery_timeout.total_seconds(),
             seats=self.settings.state_dir / "run" / "kafka",
         )

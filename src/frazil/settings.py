@@ -92,10 +92,11 @@ class KafkaSettings(_Section):
     ssl_key_password: SecretStr | None = None
     options: dict[str, str] = Field(default_factory=dict, description="further librdkafka properties, as they are")
 
-    def properties(self) -> dict[str, str]:
-        """Security and `options` as librdkafka properties; holds secrets."""
+    def properties(self, root: Path) -> dict[str, str]:
+        """Security and `options` as librdkafka properties; holds secrets. Files are looked for below `root`."""
         names = ("sasl_mechanism", "sasl_username", "ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
-        found = {name.replace("_", "."): str(value) for name in names if (value := getattr(self, name)) is not None}
+        given = {name.replace("_", "."): value for name in names if (value := getattr(self, name)) is not None}
+        found = {name: str(root / value) if isinstance(value, Path) else str(value) for name, value in given.items()}
         if self.sasl_password is not None:
             found["sasl.password"] = self.sasl_password.get_secret_value()
         if self.ssl_key_password is not None:
@@ -112,9 +113,9 @@ class RegistrySettings(_Section):
     password: SecretStr | None = Field(default=None, description="only from the environment: FRAZIL_REGISTRY__PASSWORD")
     ssl_ca_location: Path | None = None
 
-    def properties(self) -> dict[str, str]:
-        """Options of the client; holds secrets."""
-        found = {} if self.ssl_ca_location is None else {"ssl.ca.location": str(self.ssl_ca_location)}
+    def properties(self, root: Path) -> dict[str, str]:
+        """Options of the client; holds secrets. The file is looked for below `root`."""
+        found = {} if self.ssl_ca_location is None else {"ssl.ca.location": str(root / self.ssl_ca_location)}
         if self.user is not None and self.password is not None:
             found["basic.auth.user.info"] = f"{self.user}:{self.password.get_secret_value()}"
         return found

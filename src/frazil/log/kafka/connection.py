@@ -43,6 +43,7 @@ _REFUSED = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
 )
+_CAUSES = (*_REFUSED, KafkaError._SSL)
 _DECIDED = (
     KafkaError.TOPIC_ALREADY_EXISTS,
     KafkaError.TOPIC_EXCEPTION,
@@ -56,8 +57,9 @@ class Admin:
     """Asks about the cluster. After a failure with a new client: one that has seen a leader go asks with its epoch for ever."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+        self._settings = settings | {"error_cb": self._hear}
         self._client: AdminClient | None = None
+        self._cause: KafkaError | None = None
 
     @property
     def client(self) -> AdminClient:
@@ -67,7 +69,16 @@ class Admin:
 
     def renew(self) -> None:
         """Ask with a new client from now on."""
-        self._client = None
+        self._client, self._cause = None, None
+
+    def cause(self) -> KafkaError | None:
+        """Why brokers do not let us in, as far as was heard: a question by itself only ends unanswered."""
+        self.client.poll(0)  # nothing is heard, and nothing logged, before somebody listens
+        return self._cause
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() in _CAUSES:
+            self._cause = error
 
 
 class _ClientLog:
@@ -139,9 +150,12 @@ class KafkaConnection:
             try:
                 return question(admin.client, seconds)
             except (KafkaException, TimeoutError) as error:
+                cause, code = admin.cause(), error.args[0].code() if isinstance(error, KafkaException) else None
                 admin.renew()
-                code = error.args[0].code() if isinstance(error, KafkaException) else None
-                if code in _REFUSED or code in final or time.monotonic() > until:
+                over = time.monotonic() > until
+                if cause is not None and (over or cause.code() in _REFUSED):
+                    raise KafkaException(cause) from error
+                if over or code in _REFUSED or code in final:
                     raise
             time.sleep(0.1)
             seconds = max(_FIRST_TRY_S, min(2 * seconds, until - time.monotonic()))
