@@ -189,7 +189,7 @@ def _lines(node: Node, voters: str, controller_port: int, nodes: int) -> Lines:
 
 
 def _format(node: Node, cluster_id: str) -> subprocess.Popen[bytes]:
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(node.directory / "server.properties")]
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(node.directory / "server.properties")]
     with (node.directory / "out.log").open("ab") as out:
         return subprocess.Popen([*_jvm(node.directory), *tool], stdout=out, stderr=subprocess.STDOUT, env=os.environ)
 

@@ -251,3 +251,8 @@ class Stalls(threading.Thread):
     def __exit__(self, *exception: object) -> None:
         self.ended.set()
         self.join(60)
+
+
+def quantile(seconds: list[float], percent: int) -> float:
+    ordered = sorted(seconds)
+    return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)], 2)

@@ -52,6 +52,9 @@ class Electing(Admin):
     def client(self) -> Any:
         return self
 
+    def poll(self, _: float) -> int:
+        return 0
+
     def list_offsets(self, asked: dict[TopicPartition, Any], **_: object) -> dict[TopicPartition, Future[ListOffsetsResultInfo]]:
         answers: dict[TopicPartition, Future[ListOffsetsResultInfo]] = {at: Future() for at in asked}
         for answer in answers.values():

@@ -9,30 +9,44 @@ from pathlib import Path
 import pytest
 from testbed.quorum import Quorum
 
-from tests.faults.kafka_ground import OFTEN, KafkaGround, Roles, Stalls, sending
+from tests.faults.kafka_ground import OFTEN, KafkaGround, Roles, Stalls, quantile, sending
 from tests.faults.killing import CONTRACT, Child, until, zygote
 
 
 @pytest.mark.prop(15)
-@pytest.mark.parametrize("rebalances", [5, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_processors_that_join_leave_and_are_killed_lose_and_double_nothing(quorum: Quorum, tmp_path: Path, rebalances: int) -> None:
+@pytest.mark.parametrize(
+    ("rebalances", "pause", "kills", "longest"),
+    [
+        (5, 1.5, True, 30.0),
+        pytest.param(100, 5.0, False, 10.0, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_processors_that_join_and_leave_lose_and_double_nothing(
+    quorum: Quorum, tmp_path: Path, rebalances: int, pause: float, kills: bool, longest: float
+) -> None:
+    """Who is killed is missed by the group only when its session ends, 6 s later: its partitions may wait longer than `longest`."""
     ground, chance = KafkaGround.on(tmp_path / "p", quorum, partitions=12), random.Random(6)
     with zygote(tmp_path) as made:
         roles = Roles(ground, made)
         api, running = roles.serve(), [roles.process()]
         with sending(ground, roles.port), Stalls(ground) as stalls:
+            moments = [time.monotonic()]
             for step in range(rebalances):
-                time.sleep(1.5)
+                time.sleep(pause)
                 if len(running) == 3 or (len(running) == 2 and chance.random() < 0.5):
-                    leave(running.pop(0), killed=step % 2 == 0)
+                    leave(running.pop(0), killed=kills and step % 2 == 0)
                 else:
                     running.append(roles.process())
+                moments.append(time.monotonic())
         for child in (api, *running):
             assert child.ended() is None, roles.said()
             child.kill()
         roles.drain()
     ground.judged()
-    assert stalls.longest < 30, stalls.seen
+    waits = stalls.worst_between(moments)
+    told = {f"p{share}": quantile(waits, share) for share in (50, 95, 100)}
+    print({"rebalances": rebalances, "longest_wait_of_a_partition_s": told})
+    assert quantile(waits, 95) < longest, (told, waits)
 
 
 def leave(child: Child, *, killed: bool) -> None:

@@ -303,3 +303,17 @@ def test_what_is_no_record_batch_is_refused_by_name(offered: pa.Array) -> None:
     plan = Contract("events", "1.0.0", FIELDS, key=("/id",), event_time="/at").plan
     with pytest.raises((TypeError, ValueError), match="expected an Arrow record batch"):
         kernel.process(kernel.Plan(plan), offered)
+
+
+@pytest.mark.parametrize("size", [2_001, 300_000, 1_100_000])
+def test_a_record_over_the_limit_is_one_letter_wherever_it_lies_and_whatever_its_size(size: int) -> None:
+    """One that is larger than what is judged at a time is not even read."""
+    good, large = json.dumps(GOOD).encode(), b'{"name": "' + b"x" * size + b'"}'
+    for values in ([large], [good, large], [large, good], [good, large, good, large, large, good]):
+        judged = RustProcessor(contract())(raw(list(values)))
+        assert judged.good.rows.num_rows == values.count(good)
+        letters = judged.dead.rows.to_pylist()
+        assert [letter["violations"][0]["code"] for letter in letters] == ["record.too_large"] * values.count(large)
+        assert [letter["value"] for letter in letters] == [large] * values.count(large)
+        admission = kernel.admit(kernel.Plan(contract().plan), b"\n".join(values), format="ndjson", received_at_us=RECEIVED_US)
+        assert (len(admission), admission.accepted) == (len(values), values.count(good))

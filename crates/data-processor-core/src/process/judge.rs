@@ -67,7 +67,10 @@ impl<'a> Judge<'a> {
     /// Judges the record in `start..end` of a padded buffer: a row of the columns, or what is wrong with it.
     #[inline]
     pub fn record(&mut self, padded: &Padded, start: usize, end: usize, received_us: i64) -> Result<(), Refused> {
-        if self.plan.fast && end - start <= self.plan.max_bytes && padded.holds_utf8(start, end) {
+        if end - start > self.plan.max_bytes {
+            return Err((Stage::Parse, vec![slow::too_large(end - start, self.plan)])); // its bytes may not even have been loaded
+        }
+        if self.plan.fast && padded.holds_utf8(start, end) {
             if self.fast(padded.bytes(), start, end, received_us).is_some() {
                 return Ok(());
             }

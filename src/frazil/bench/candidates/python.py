@@ -322,12 +322,13 @@ def process(job: Job, laps: Laps, found: Found) -> None:
     """The readable reference on the first records: the oracle of the tests, which finds every violation and is slow on purpose."""
     from itertools import islice
 
-    from frazil.batch import Batch
+    from frazil.batch import RAW, Batch
     from frazil.bench.candidates.kernel import raw_rows
     from frazil.process.python import PythonProcessor
 
     with open(job.whole, "rb") as file:
-        raw = raw_rows(b"".join(islice(file, REFERENCE_RECORDS)), job.received_us)
+        records = raw_rows(b"".join(islice(file, REFERENCE_RECORDS)), job.received_us)
+    raw = pa.RecordBatch.from_arrays([*records.columns, pa.nulls(records.num_rows, pa.string())], schema=RAW)
     processor = PythonProcessor(job.contract)
     with laps("process"):
         processed = processor(Batch(raw))

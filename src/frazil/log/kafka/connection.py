@@ -118,7 +118,13 @@ class KafkaConnection:
     def client(self, **own: object) -> dict[str, Any]:
         """Configuration of a client; `own` with underscores for dots."""
         named = {name.replace("_", "."): value for name, value in own.items()}
-        ours = {"bootstrap.servers": self.brokers, "client.id": "frazil", "socket.keepalive.enable": True, "logger": _ClientLog()}
+        ours = {
+            "bootstrap.servers": self.brokers,
+            "client.id": "frazil",
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.max.ms": 1_000,  # a broker that was down for a while is back when it answers, not ten seconds later
+            "logger": _ClientLog(),
+        }
         return {**ours, **named, **self.options}
 
     def admin(self) -> Admin:
