@@ -25,6 +25,7 @@ COMMIT = "frazil-commit"
 PASSING = ("process.failed", "avro.unknown_schema")
 """Causes that may be gone later: code that was mended, a schema that was registered."""
 
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _KEPT = {"retention.ms": "-1", "cleanup.policy": "delete"}
 _AT_ONCE = 500
 
@@ -88,7 +89,7 @@ class DeadLetterTopic:
         self._last: int | None = None
 
     def publish(self, newer: Callable[[int], pa.Table]) -> int:
-        """Send the letters that are not in the topic yet; how many.
+        """Send the letters that are not in the topic yet; how many. 0 when another process took over: the next call looks anew.
 
         Args:
             newer: Letters after a commit's sequence number, in `LETTERS` with `_commit`, ordered by it.
@@ -107,8 +108,10 @@ class DeadLetterTopic:
                 producer.commit_transaction(ANSWER_S)
             self._last = int(letters["_commit"][-1].as_py())
             return int(letters.num_rows)
-        except BaseException:
+        except BaseException as error:
             self._producer = None  # fenced, or in a state nobody knows: the next call looks how far the topic came
+            if _fenced_off(error):
+                return 0
             raise
 
     def close(self) -> None:
@@ -135,6 +138,12 @@ class DeadLetterTopic:
                     asked = Retry(place, 1, self._backoff.due(1, now))
                     _produce(producer, retry_topic(self._topic), asked.value(), None, [])
             producer.poll(0)
+
+
+def _fenced_off(error: BaseException) -> bool:
+    """Whether another producer took over the transactional id: processors side by side do so whenever there are letters."""
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause.args[0].code() in _FENCED
 
 
 class RetryTopic:
