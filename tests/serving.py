@@ -187,6 +187,13 @@ class Served:
                 found.append(facts)
         return found
 
+    def logged(self, seconds: float = 10.0, **wanted: object) -> list[dict[str, Any]]:
+        """As `log_lines`, waiting until there is one: the line of a request is written after its answer has gone out."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.log_lines(**wanted)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
     def stop(self, signal_number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
         """End the server; its exit code."""
         self.process.send_signal(signal_number)

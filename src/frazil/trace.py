@@ -176,7 +176,8 @@ def _checks(project: Project, tables: Collection[str]) -> list[dict[str, Any]]:
         return []
     sql = view(table.schema(), [path_of(task.file.file_path) for task in files.planned(table)])
     chosen = ", ".join(literal(name) for name in sorted(tables))
-    last = f'SELECT * FROM ({sql}) WHERE "table" IN ({chosen}) QUALIFY started_at = max(started_at) OVER (PARTITION BY "table")'
+    newest = 'rank() OVER (PARTITION BY "table" ORDER BY started_at DESC, run_id DESC) = 1'
+    last = f'SELECT * FROM ({sql}) WHERE "table" IN ({chosen}) QUALIFY {newest}'
     grouped = f"""SELECT "table", any_value(run_id) AS run_id, any_value(started_at) AS started_at, count(*) AS checks,
         count(*) FILTER (passed) AS passed, list(message ORDER BY message) FILTER (NOT passed) AS failed
         FROM ({last}) GROUP BY 1 ORDER BY 1"""

@@ -134,7 +134,7 @@ def test_the_documentation_holds_for_generated_requests(served: Served) -> None:
 
 def test_a_clients_own_request_id_is_in_the_log(served: Served) -> None:
     answer = served.send([order()], x_request_id="mine-17")
-    (line,) = served.log_lines(event="request", client_request="mine-17")
+    (line,) = served.logged(event="request", client_request="mine-17")
     assert line["request"] == answer.headers["x-request-id"]
     assert (line["contract"], line["status"], line["method"]) == ("orders", 202, "POST")
 

@@ -19,6 +19,7 @@ import structlog
 from frazil.cli.app import run as frazil
 from frazil.errors import EXIT_FAILED, EXIT_NO, EXIT_YES
 from frazil.quality.alert import Outbox
+from frazil.quality.report import history
 from frazil.quality.run import check
 from frazil.trace import trace
 from tests.serving import serving
@@ -169,6 +170,10 @@ def test_a_trace_over_http_is_the_commands(built: Shop, door: Any, capfd: pytest
     assert answer.status == 200
     code, out = told(capfd, "trace", name, "--json", "--project", str(built.root))
     assert (code, json.loads(out)) == (EXIT_YES, answer.json)
+    (checks,) = answer.json["checks"]
+    newest = [row for row in history(built.project.lake) if row["table"] == checks["table"]][-1]["run_id"]
+    held = [row for row in history(built.project.lake, run=newest) if row["table"] == checks["table"]]
+    assert (checks["run_id"], checks["checks"]) == (newest, len(held)), "of one run, though several began in the same instant"
     place = answer.json["records"][0]["place"]
     assert door.call("GET", f"/events/{place}/trace").json["records"][0]["place"] == place
     dead = door.call("GET", f"/events/{UUID(int=51)}/trace").json["records"][0]

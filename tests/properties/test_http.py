@@ -142,7 +142,7 @@ def test_every_error_is_logged_with_its_facts(served: Served, case: tuple[str, b
     path, body, headers, code = case
     answer = served.call("GET" if body is None else "POST", path, body, **headers)
     assert answer.code == code
-    logged = served.log_lines(request=answer.headers["x-request-id"], event="request_refused")
+    logged = served.logged(request=answer.headers["x-request-id"], event="request_refused")
     assert len(logged) == 1, "once, under the request's id"
     line = logged[0]
     assert (line["code"], line["status"], line["component"]) == (code, answer.status, "api")
