@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from frazil.cli.turns import turns
 from frazil.log import Record
 from frazil.project import Project
 from tests.integration.running import FRAZIL, frazil
@@ -68,6 +69,21 @@ def test_status_watch_shows_again_until_it_is_told_to_end(number: int, root: Pat
         watching.wait()
     assert b"Traceback" not in said
     assert watching.returncode in (130, -signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_destructor_swallowed_ends_the_next_turn() -> None:
+    class Kept:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    again = turns(60)
+    next(again)
+    kept = Kept()
+    del kept
+    with pytest.raises(KeyboardInterrupt):
+        next(again)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_worker_serves_its_metrics_on_the_port_it_was_given(root: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as spelling
-import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from frazil.cli import session
 from frazil.cli.output import Json, age, data, emit, say, size, table, talk
+from frazil.cli.turns import turns
 from frazil.errors import EXIT_NO
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """How far each table is behind its log, how fast records come, how the tables and the live windows are."""
     project = session.project()
-    while True:
+    for _ in (None,) if watch is None else turns(watch):
         rows = facts(project)
         if json:
             emit(rows)
@@ -44,9 +44,6 @@ def status(
             if windows := [_shown_window(row, one) for row in rows for one in row["windows"]]:
                 say("\n[bold]live windows[/]")
                 table(windows, _WINDOW_COLUMNS)
-        if watch is None:
-            return
-        time.sleep(watch)
 
 
 def facts(project: Project) -> list[dict[str, Any]]:
