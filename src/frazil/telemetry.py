@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from json.encoder import encode_basestring_ascii
 from typing import Literal, TextIO, cast
 
@@ -21,11 +23,21 @@ class _Steady:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._by_line = getattr(stream, "line_buffering", False)
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
             self._stream.write(text)
         return len(text)
+
+    def write_line(self, line: str) -> None:
+        """Write a whole line and see it off."""
+        try:
+            self._stream.write(line)
+            if not self._by_line:
+                self._stream.flush()
+        except (OSError, ValueError):
+            return
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
@@ -44,7 +56,7 @@ def configure(style: Literal["json", "console"] | None = None, level: str = "inf
         else structlog.processors.JSONRenderer()
     )
     processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _concerned,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
@@ -80,27 +92,38 @@ class _PlainLines:
         return structlog.is_configured() and self._processors[-1] is self._renderer
 
     def write(self, component: str, event: str, facts: dict[str, str | int | float]) -> None:
-        micros = time.time_ns() // 1000
-        second, micros = divmod(micros, 1_000_000)
+        second, micros = divmod(time.time_ns() // 1000, 1_000_000)
         if second != self._second:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        told = ", ".join([f'"{name}": {_spelled(value)}' for name, value in facts.items()])
-        line = f'{{"component": "{component}", {told}, "event": "{event}", "level": "info", "time": "{self._stamp}.{micros:06}Z"}}\n'
-        self._stream.write(line)
-        self._stream.flush()
-
-
-def _spelled(value: str | int | float) -> str:
-    return encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
+        told = ", ".join(
+            [f'"{name}": {encode_basestring_ascii(value) if isinstance(value, str) else repr(value)}' for name, value in facts.items()]
+        )
+        self._stream.write_line(
+            f'{{"component": "{component}", {told}, "event": "{event}", "level": "info", "time": "{self._stamp}.{micros:06}Z"}}\n'
+        )
 
 
 _plain: _PlainLines | None = None
 
 
+_concerning: ContextVar[Mapping[str, str | int | float] | None] = ContextVar("concerning", default=None)
+
+
+def concerning(facts: Mapping[str, str | int | float]) -> None:
+    """Name in every line that this task and the threads it waits for log from here on what it is about; `facts` may grow."""
+    _concerning.set(facts)
+
+
+def _concerned(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in (_concerning.get() or {}).items():
+        line.setdefault(name, value)
+    return line
+
+
 def told(component: str, event: str, facts: dict[str, str | int | float]) -> None:
     """Log at level `info` what `logger(component)` would, for what is said once per request: a tenth of its time.
 
-    `facts` are texts and finite numbers and name everything, since the context's variables are not merged in.
+    `facts` are texts and finite numbers and name everything, since what the task is about is not added.
     """
     if _plain is not None and _plain.stands():
         _plain.write(component, event, facts)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from frazil.api import live, live_windows
+from frazil.api import app, live, live_windows
+from frazil.log import Record
 from frazil.project import Project
-from tests.integration.test_live_windows import counting, project, until
-from tests.serving import SECONDS, Served, order, serving
+from tests.integration.test_live_windows import WINDOWS, counting, project, until
+from tests.serving import ORDERS, SECONDS, Served, make_project, order, serving
 
 EVENTS, AT_ONCE = 30_000, 2_000
 PADDING = "x" * 900  # not compressed: more than what is in flight, the 10,000 that may wait, and all buffers
@@ -30,16 +33,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def opened(served: Served, what: str) -> ClientConnection:
-    """A client with a small buffer of its own."""
-    plain = socket.create_connection(("127.0.0.1", served.port))
+def opened(port: int, what: str) -> ClientConnection:
+    """A client with a small buffer of its own, which reads on only as its messages are asked for."""
+    plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-    address = f"ws://127.0.0.1:{served.port}/api/v1/live/{what}"
+    plain.settimeout(SECONDS)
+    plain.connect(("127.0.0.1", port))
+    address = f"ws://127.0.0.1:{port}/api/v1/live/{what}"
     return connect(address, sock=plain, proxy=None, open_timeout=SECONDS, max_queue=4, ping_interval=None, compression=None)
 
 
 def test_a_client_that_takes_nothing_is_closed_with_4008_and_goes_on_where_it_was(served: Served) -> None:
-    with opened(served, "orders") as slow, opened(served, "orders") as quick:
+    with opened(served.port, "orders") as slow, opened(served.port, "orders") as quick:
         numbers: list[int] = []
         reading = threading.Thread(target=lambda: numbers.extend(taken(quick, EVENTS)))
         reading.start()
@@ -52,7 +57,7 @@ def test_a_client_that_takes_nothing_is_closed_with_4008_and_goes_on_where_it_wa
     seen, cursor = [int(frame["event"]["number"]) for frame in frames], frames[-1]["cursor"]
     assert seen == list(range(len(seen)))
     assert 0 < len(seen) < EVENTS
-    with opened(served, f"orders?after={cursor}") as again:
+    with opened(served.port, f"orders?after={cursor}") as again:
         assert seen + list(taken(again, EVENTS - len(seen))) == list(range(EVENTS)), "nothing is lost and nothing comes twice"
 
 
@@ -68,38 +73,76 @@ def taken(connection: ClientConnection, count: int) -> Iterator[int]:
 
 
 def test_a_slow_client_of_a_window_skips_what_was_replaced_and_has_the_newest(served: Served) -> None:
-    with counting(served.root), opened(served, "windows/minutes") as quick:
+    with counting(served.root), opened(served.port, "windows/minutes") as quick:
         served.send([order(at="2026-11-20T13:00:00Z", note="slow", value=1)])
         told = until(quick, lambda frame: frame["key"] == {"note": "slow"})[-1]
         for _ in range(20):
             served.send([order(at="2026-11-20T13:00:00Z", note="slow", value=1)])
             until(quick, lambda frame: frame["key"] == {"note": "slow"})
-        with opened(served, f"windows/minutes?after={told['cursor']}") as late:
+        with opened(served.port, f"windows/minutes?after={told['cursor']}") as late:
             newest = until(late, lambda frame: frame["key"] == {"note": "slow"})[-1]
     assert newest["values"]["orders"] == 21
     assert newest["revision"] == told["revision"] + 20
 
 
-class Stuck:
-    """A client's end that takes nothing: `send_text` never returns."""
-
-    code: int | None = None
-
-    async def send_text(self, text: str) -> None:
-        await asyncio.sleep(SECONDS)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.code = code
+KEYS, NOTE = 1_000, "x" * 4_000  # results of 4 MB: all buffers on the way hold a tenth of it
 
 
-def test_a_client_of_a_window_that_takes_nothing_is_closed_with_4008(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = project(tmp_path / "project")
-    with serving(root) as running, counting(root), opened(running, "windows/minutes") as quick:
-        running.send([order(note="a", value=1)])
-        until(quick, lambda frame: frame["key"] == {"note": "a"})
-    here = Project.at(root)
-    spec, clients, stuck = here.window("minutes"), live_windows.LiveWindows(here), Stuck()
-    monkeypatch.setattr(live_windows, "_PATIENCE_S", 0.05)
-    client: Any = stuck
-    asyncio.run(asyncio.wait_for(clients._send(client, spec, clients._reader(spec), 0, only_final=False), SECONDS))
-    assert stuck.code == live.TOO_SLOW
+@contextmanager
+def serving_here(root: Path) -> Iterator[int]:
+    """The real server in a thread of this process, where its patience can be shortened, with small buffers; its port."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "_configure_logs", lambda: None)
+        running, taken = app.server(Project.at(root)), app.bind("127.0.0.1", 0)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)  # each connection has it from here
+        port = int(taken.getsockname()[1])
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [taken]}, daemon=True)
+        thread.start()
+        try:
+            due = time.monotonic() + SECONDS
+            while not running.started:
+                assert thread.is_alive(), "it did not start"
+                assert time.monotonic() < due, "it does not answer"
+                time.sleep(0.01)
+            yield port
+        finally:
+            running.should_exit = True
+            thread.join(SECONDS)
+            taken.close()
+
+
+def test_a_client_of_a_window_that_takes_nothing_is_closed_with_4008_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = ORDERS.replace("maxLength: 200", "maxLength: 5000")
+    root = make_project(tmp_path / "project", contracts={"orders": contract})
+    (root / "windows.yaml").write_text(WINDOWS)
+    notes = {f"{number:04}{NOTE}" for number in range(KEYS)}
+    project = Project.at(root)
+    writer = project.log_writer(project.contract("orders"))
+    writer.append([Record(json.dumps(order(note=note)).encode()) for note in notes], request=1, received_at=datetime.now(UTC))
+    writer.close()
+    with capture_logs() as said, serving_here(root) as port, counting(root):
+        with opened(port, "windows/minutes?after=0") as quick:
+            assert {frame["key"]["note"] for frame in received(quick, KEYS)} == notes
+        with opened(port, "windows/minutes?after=0") as slow:
+            monkeypatch.setattr(live_windows, "_PATIENCE_S", 0.2)
+            first = json.loads(slow.recv(timeout=SECONDS))  # and no more
+            due = time.monotonic() + SECONDS
+            while not (told := [line for line in said if line["event"] == "client_too_slow"]):
+                assert time.monotonic() < due, "nobody gave up on it"
+                time.sleep(0.01)
+            monkeypatch.undo()
+            frames = [first, *until_closed(slow)]
+        assert slow.close_code == live.TOO_SLOW
+        assert told == [{"component": "live", "window": "minutes", "after": 0, "event": "client_too_slow", "log_level": "info"}]
+        seen = {frame["key"]["note"] for frame in frames}
+        assert 0 < len(seen) == len(frames) < KEYS
+        with opened(port, f"windows/minutes?after={frames[-1]['cursor']}") as again:
+            rest = {frame["key"]["note"] for frame in received(again, KEYS - len(seen))}
+    assert seen | rest == notes, "nothing is lost"
+
+
+def received(connection: ClientConnection, count: int) -> Iterator[dict[str, Any]]:
+    for _ in range(count):
+        yield json.loads(connection.recv(timeout=SECONDS))

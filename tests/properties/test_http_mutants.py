@@ -256,7 +256,7 @@ def refusals_are_not_logged(patch: pytest.MonkeyPatch, served: Served) -> None:
 
 
 def log_lines_name_no_request(patch: pytest.MonkeyPatch, served: Served) -> None:
-    patch.setattr(structlog.contextvars, "bind_contextvars", lambda **facts: None)
+    patch.setattr(guard, "concerning", lambda facts: None)
 
 
 def refused_records_are_logged_without_violations(patch: pytest.MonkeyPatch, served: Served) -> None:

@@ -75,7 +75,7 @@ def test_a_body_comes_in_its_pieces() -> None:
             message = await receive()
             seen.append(message["body"])
             more = message["more_body"]
-        assert scope["state"]["is_whole"]()
+        assert scope["state"]["cycle"].take() == []
         await answering(b"x", headers=[(b"content-length", b"1")])(scope, lambda: asyncio.sleep(0, {"more_body": False}), send)
 
     body = bytes(range(256)) * 8000
@@ -90,6 +90,59 @@ def test_requests_in_a_row_are_answered_in_order() -> None:
 
     answer = asyncio.run(talk(app, ASK.replace(b"connection: close\r\n", b"") * 2 + ASK.replace(b"/a", b"/b")))
     assert [part[-2:] for part in answer.split(b"HTTP/1.1")[1:]] == [b"/a", b"/a", b"/b"]
+
+
+@pytest.mark.parametrize("body", [b"whole", b""])
+def test_a_body_that_is_here_is_taken_without_waiting(body: bytes) -> None:
+    taken: list[list[bytes] | None] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        taken.extend((scope["state"]["cycle"].take(), scope["state"]["cycle"].take()))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    answer = asyncio.run(talk(app, b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"".join(taken[0] or []) == body
+    assert taken[1] == []
+
+
+def test_a_body_that_is_on_its_way_is_waited_for() -> None:
+    taken: list[list[bytes] | None] = []
+    seen: list[bytes] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        taken.append(scope["state"]["cycle"].take())
+        more = True
+        while more:
+            message = await receive()
+            seen.append(message["body"])
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    ask = b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n"
+    answer = asyncio.run(talk(app, ask, pause=b"late"))
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert (taken, b"".join(seen)) == ([None], b"late")
+
+
+@pytest.mark.parametrize("outcome", ["answers", "fails", "keeps silent"])
+def test_no_task_outlives_its_request(outcome: str) -> None:
+    tasks: list[set[asyncio.Task[None]]] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        running = scope["state"]["cycle"].tasks
+        assert asyncio.current_task() in running
+        tasks.append(running)
+        if outcome == "fails":
+            raise ValueError("it broke")
+        if outcome == "answers":
+            await answering(b"x", headers=[(b"content-length", b"1")])(scope, receive, send)
+
+    answer = asyncio.run(talk(app, ASK))
+    assert answer.startswith(b"HTTP/1.1 200 " if outcome == "answers" else b"HTTP/1.1 500 ")
+    assert tasks == [set()]
 
 
 @pytest.fixture

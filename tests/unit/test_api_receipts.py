@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import multiprocessing
 import stat
 from itertools import pairwise
@@ -51,6 +53,13 @@ def test_a_changed_job_id_is_unknown(receipt: Receipt, data: st.DataObject) -> N
 def test_any_text_is_unknown(text: str) -> None:
     with pytest.raises(UnknownJob):
         Signer(b"k" * 32).receipt(text)
+
+
+@given(st.binary(min_size=16, max_size=150), receipts)
+def test_a_job_id_ends_with_the_start_of_an_hmac(key: bytes, receipt: Receipt) -> None:
+    job_id = Signer(key).job_id(receipt)
+    sealed = base64.b32decode(job_id.upper() + "=" * (-len(job_id) % 8))
+    assert sealed[-12:] == hmac.digest(key, sealed[:-12], "sha256")[:12]
 
 
 def test_another_key_does_not_open_a_job_id() -> None:

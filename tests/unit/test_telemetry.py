@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -37,6 +38,38 @@ def test_an_unexpected_exception_is_a_plain_traceback_without_locals(style: str)
     assert len(done.stderr.splitlines()) < 12
     if style == "json":
         assert json.loads(done.stderr)["component"] == "part"
+
+
+def test_lines_name_what_their_task_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    async def one(request: str) -> None:
+        facts = {"request": request}
+        telemetry.concerning(facts)
+        await asyncio.sleep(0)
+        facts["contract"] = "orders"
+        await asyncio.to_thread(telemetry.logger("api").info, "in a thread")
+        telemetry.logger("api").info("own", contract="named here")
+
+    async def both() -> None:
+        await asyncio.gather(one("1"), one("2"))
+        telemetry.logger("api").info("nobody's")
+
+    try:
+        telemetry.configure("json")
+        asyncio.run(both())
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    seen = sorted((line["event"], line.get("request", ""), line.get("contract", "")) for line in lines)
+    assert seen == [
+        ("in a thread", "1", "orders"),
+        ("in a thread", "2", "orders"),
+        ("nobody's", "", ""),
+        ("own", "1", "named here"),
+        ("own", "2", "named here"),
+    ]
 
 
 def test_a_line_told_directly_is_the_line_the_logger_writes(monkeypatch: pytest.MonkeyPatch) -> None:

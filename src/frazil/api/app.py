@@ -29,6 +29,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 import frazil
 from frazil import telemetry
 from frazil.api import dead, health, ingest, live, live_windows, metrics, openapi, pipelines, status, trace
+from frazil.api.answers import Answer
 from frazil.api.door import Door
 from frazil.api.guard import Guard, check_binding, refusal
 from frazil.api.problems import Refused
@@ -49,6 +50,8 @@ START_SECONDS: Final = 120
 """How long a worker may be silent, as it is while it starts, before it is replaced."""
 STOP_SECONDS: Final = 5
 """How long a stop waits for requests under way; then they are cut, unacknowledged."""
+_COLLECT_AFTER: Final = 20_000
+"""Objects more than before after which garbage is looked for: some hundred requests under way are none, and leave none."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -79,10 +82,10 @@ class Api(FastAPI):
         """Answer a request."""
         await self._guard(scope, receive, send)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
-            return
+            return None
         path: str = scope["path"]
         if path == INGEST:
             scope["route"] = self._route(INGEST)
@@ -93,10 +96,9 @@ class Api(FastAPI):
             answer = ingest.ingest_topic
         else:
             await super().__call__(scope, receive, send)
-            return
+            return None
         scope["app"] = self
-        response = await answer(Request(scope, receive))
-        await response(scope, receive, send)
+        return await answer(Request(scope, receive))
 
     def _route(self, path: str) -> APIRoute:
         if path not in self._straight:
@@ -117,6 +119,7 @@ def create_app(project: Project) -> Api:
         pipelines.watch(project.settings)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection need look at it again
+        gc.set_threshold(_COLLECT_AFTER, 20, 20)
         yield
         await watched.close()
         await windows.close()

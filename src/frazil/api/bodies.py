@@ -75,12 +75,16 @@ def encoding_of(headers: Mapping[str, str]) -> str:
 
 
 async def read(
-    headers: Mapping[str, str], receive: Receive, limits: ApiSettings, lease: Lease, is_whole: Callable[[], bool] = lambda: False
+    headers: Mapping[str, str],
+    receive: Receive,
+    limits: ApiSettings,
+    lease: Lease,
+    take: Callable[[], list[bytes] | None] = lambda: None,
 ) -> list[bytes]:
     """The body as it came, in pieces.
 
     Args:
-        is_whole: Says that all of it has arrived already, so that no clock need run.
+        take: All of it, if it has arrived already, so that no clock need run and nobody waits.
 
     Raises:
         Refused: `body.too_large` before anything is read when Content-Length says so, else as soon as it shows; `body.too_slow`;
@@ -90,8 +94,12 @@ async def read(
     declared = _declared(headers)
     if declared is not None and declared > limits.max_body_bytes:
         raise too_large(limits.max_body_bytes, bytes=declared)
-    if is_whole():
-        pieces, size = await _pieces(receive, limits.max_body_bytes, lease)
+    pieces = take()
+    if pieces is not None:
+        size = sum(map(len, pieces))
+        if size > limits.max_body_bytes:
+            raise too_large(limits.max_body_bytes, bytes=size)
+        lease.add(size)
     else:
         seconds = limits.body_timeout.total_seconds()
         try:

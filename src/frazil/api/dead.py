@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +16,7 @@ from frazil import flow, lineage
 from frazil.api import bodies
 from frazil.api.answers import answer, shown
 from frazil.api.door import Door
+from frazil.api.guard import named
 from frazil.api.problems import Refused
 from frazil.batch import OPEN_STAGES, Place
 from frazil.contract import Contract
@@ -72,7 +72,7 @@ async def replay(request: Request) -> Response:
     chosen = Selection(contract, _stage(asked.get("stage")), asked.get("code"), _places(asked.get("ids")))
     if not asked.get("all", False) and chosen == Selection(contract):
         raise Refused("no letters were named", code="dead.no_selection", hint='name ids, code, stage, or "all": true')
-    structlog.contextvars.bind_contextvars(contract=contract.name)
+    named(request, contract=contract.name)
     mend = Patch.parse(asked["patch"]) if asked.get("patch") else unchanged
     if asked.get("dry_run", False):
         plan = await asyncio.to_thread(_planned, door.project, chosen, mend)

@@ -124,9 +124,9 @@ class Door:
         self.pool.shutdown(wait=True)
         self.ids.close()
 
-    async def work(self, size: int, task: Callable[[], T]) -> T:
-        """Run a task on `size` bytes: here when they are few, else in a thread beside the event loop."""
-        return task() if size <= INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(self.pool, task)
+    async def in_thread(self, task: Callable[[], T]) -> T:
+        """Run a task beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, task)
 
     async def store(self, gate: Gate, request: int, judged: Judged, key: str | None) -> Stored:
         """Append a judged body and return when it is durable.
@@ -135,7 +135,7 @@ class Door:
             Refused: `idempotency.in_progress` (the key's first request still runs), `idempotency.key_reused` (another body).
             Throttled, Unavailable: The log does not take it now. Nothing was stored unless the writer failed midway.
         """
-        writer = await self._writer(gate)
+        writer = gate.writer or await self._writer(gate)
         if key is None:
             return await self._append(gate, writer, request, judged, None)
         name = gate.contract.name, key

@@ -6,20 +6,23 @@ import asyncio
 import functools
 import ipaddress
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from frazil.api import metrics, problems
+from frazil.api.answers import Answer
 from frazil.api.problems import Refused
 from frazil.api.receipts import RequestIds
 from frazil.errors import ConfigError, FrazilError
-from frazil.telemetry import logger, told
+from frazil.telemetry import concerning, logger, told
+
+if TYPE_CHECKING:
+    from frazil.api.protocol import Cycle
 
 _log = logger("api")
 _CLIENT_ID_CHARACTERS: Final = 128
@@ -32,14 +35,18 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
+App = Callable[[Scope, Receive, Send], Awaitable[Answer | None]]
+
+
 class Guard:
     """Pure ASGI middleware; costs no task and copies nothing.
 
     Args:
+        app: An ASGI app, which may also return an answer instead of sending it.
         loopback_only: No credentials are asked for: refuse requests that a web page or a rebound name may have sent.
     """
 
-    def __init__(self, app: ASGIApp, *, ids: RequestIds, loopback_only: bool) -> None:
+    def __init__(self, app: App, *, ids: RequestIds, loopback_only: bool) -> None:
         self._app = app
         self._ids = ids
         self._loopback_only = loopback_only
@@ -55,16 +62,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._ids.next())
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request=exchange.name)
         state = scope.setdefault("state", {})
         state["request"] = exchange.request
         state["headers"] = exchange.headers
-        state["facts"] = {}  # what the route knows of the request, for its line in the log
+        state["facts"] = exchange.facts
+        concerning(exchange.facts)
         try:
             if self._loopback_only:
                 _check_sender(exchange.headers)
-            await self._app(scope, receive, exchange.send)
+            given = await self._app(scope, receive, exchange.send)
+            if given is not None:
+                await exchange.answer(given, receive)
         except FrazilError as error:
             await exchange.refuse(scope, receive, error)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -85,6 +93,7 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, request: int) -> None:
         self.request = request
         self.name = str(request)
+        self.facts: dict[str, str] = {"request": self.name}  # what the route knows of it comes to this, for every line in the log
         self.headers = headers_of(scope)
         self._scope = scope
         self._send = send
@@ -96,6 +105,15 @@ class _Exchange:
             self._status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.name.encode()), _NOSNIFF]
         await self._send(message)
+
+    async def answer(self, answer: Answer, receive: Receive) -> None:
+        """Send an answer, at once where the connection can."""
+        cycle: Cycle | None = self._scope["state"].get("cycle")
+        headers = [*answer.raw_headers, (b"x-request-id", self.name.encode()), _NOSNIFF]
+        if cycle is not None and cycle.answer(answer.status_code, headers, answer.body):
+            self._status = answer.status_code
+        else:
+            await answer(self._scope, receive, self.send)
 
     async def refuse(self, scope: Scope, receive: Receive, error: FrazilError) -> None:
         """Answer with a problem, unless an answer is under way already."""
@@ -111,9 +129,8 @@ class _Exchange:
             "path": scope["path"],
             "status": status,
             "ms": round(seconds * 1000, 2),
-            "request": self.name,
+            **self.facts,
         }
-        facts.update(scope["state"]["facts"])
         client = self.headers.get("x-request-id")
         if client is not None:
             facts["client_request"] = client[:_CLIENT_ID_CHARACTERS]
@@ -166,8 +183,9 @@ def check_binding(host: str, auth: str) -> None:
 
 def _check_sender(headers: Mapping[str, str]) -> None:
     """Without credentials any web page in the user's browser could write here: only names of this machine may."""
-    for header, url in (("Host", "//" + headers.get("host", "localhost")), ("Origin", headers.get("origin", "//localhost"))):
-        if not _is_here(url):
+    host, origin = headers.get("host"), headers.get("origin")
+    for header, url in (("Host", host and "//" + host), ("Origin", origin)):
+        if url is not None and not _is_here(url):
             host = _hostname(url)
             raise Refused(
                 f"{header} {host[:80]!r} is not this machine",
@@ -197,5 +215,4 @@ def _hostname(url: str) -> str:
 
 def named(request: Request, **facts: str) -> None:
     """Name what a request is about in every line logged for it from here on, its own line too."""
-    structlog.contextvars.bind_contextvars(**facts)
     request.scope["state"]["facts"].update(facts)

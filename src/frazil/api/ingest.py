@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from data_processor_rs import KernelError, admit
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
 
 from frazil.api import bodies, cloudevents, dialects, media, metrics, status
-from frazil.api.answers import answer
-from frazil.api.door import Door, Gate, Judged, Stored, digest
+from frazil.api.answers import Answer, answer, taken
+from frazil.api.door import INLINE_BYTES, Door, Gate, Judged, Stored, digest
 from frazil.api.guard import named
 from frazil.api.media import Format
 from frazil.api.problems import Refused, translated
@@ -46,36 +45,37 @@ class Ask:
     dialect: dialects.Dialect | None = None  # of CSV
 
 
-async def ingest(request: Request) -> Response:
+async def ingest(request: Request) -> Answer:
     """Take a body of events in under the contract named in the query, or the project's default."""
     return await _take(request, _query(request.scope["query_string"]).get("contract"))
 
 
-async def ingest_topic(request: Request) -> Response:
+async def ingest_topic(request: Request) -> Answer:
     """Take a body of events in under the contract that the address names."""
     return await _take(request, request.path_params["topic"])
 
 
-async def _take(request: Request, contract: str | None) -> Response:
+async def _take(request: Request, contract: str | None) -> Answer:
     door: Door = request.app.state.door
     state = request.scope["state"]
     ask = _asked(door, request, contract)
     named(request, contract=ask.gate.contract.name)
     with door.budget.lease() as lease:
-        pieces = await bodies.read(state["headers"], request.receive, door.limits, lease, state.get("is_whole", _no))
+        pieces = await bodies.read(state["headers"], request.receive, door.limits, lease, *_taking(state))
         held = sum(map(len, pieces))
         counted = held * _GROWTH if ask.format in media.SPELLED else held
         lease.add(counted - held)
         size = held if counted == held and ask.encoding == "identity" else max(counted, bodies.COMPRESSED_BYTES)
         try:
-            judged = await door.work(size, lambda: _judged(door, ask, request, pieces))
+            judge = functools.partial(_judged, door, ask, request, pieces)
+            judged = judge() if size <= INLINE_BYTES else await door.in_thread(judge)
         except KernelError as error:
             raise translated(error) from error
         lease.add(max(0, judged.held_bytes - counted))
         if ask.reject and judged.admission.rejected:
             raise _rejected(ask.gate, judged)
         stored = await door.store(ask.gate, state["request"], judged, ask.key)
-    return await _answer(door, request, ask, stored)
+    return await _answer(door, ask, stored)
 
 
 def _asked(door: Door, request: Request, contract: str | None) -> Ask:
@@ -137,9 +137,12 @@ def _rejected(gate: Gate, judged: Judged) -> Refused:
     )
 
 
-async def _answer(door: Door, request: Request, ask: Ask, stored: Stored) -> Response:
+async def _answer(door: Door, ask: Ask, stored: Stored) -> Answer:
     receipt = stored.receipt
     job_id = door.signer.job_id(receipt)
+    status_url = f"/api/v1/status/{job_id}"
+    if ask.wait is None and not stored.errors_total and not stored.repeated:
+        return taken(job_id, receipt, stored.version, status_url)
     facts: dict[str, Any] = {
         "job_id": job_id,
         "contract": receipt.contract,
@@ -149,13 +152,13 @@ async def _answer(door: Door, request: Request, ask: Ask, stored: Stored) -> Res
         "rejected": receipt.rejected,
         "errors": stored.errors,
         "errors_total": stored.errors_total,
-        "status_url": f"/api/v1/status/{job_id}",
+        "status_url": status_url,
     }
     code = 202
     if ask.wait is not None:
         facts["status"] = landed = await status.landed(door, job_id, receipt, ask.wait)
         code = 200 if landed["pending"] == 0 else 202
-    headers = {"Location": facts["status_url"]}
+    headers = {"Location": status_url}
     if stored.repeated:
         headers["Idempotency-Replayed"] = "true"
     return answer(facts, code, headers)
@@ -173,8 +176,10 @@ def _wishes(text: bytes) -> tuple[bool, float | None]:
     return _choice(query, "on_invalid", ("dead_letter", "reject")) == "reject", _wait(query)
 
 
-def _no() -> bool:
-    return False
+def _taking(state: Mapping[str, Any]) -> tuple[Callable[[], list[bytes] | None], ...]:
+    """How to take what of the body is here, where the server can tell."""
+    cycle = state.get("cycle")
+    return () if cycle is None else (cycle.take,)
 
 
 def _choice(query: Mapping[str, str], name: str, known: tuple[str, ...]) -> str | None:

@@ -204,6 +204,7 @@ class Live:
                 watcher.waiting -= len(waiting.events)
                 position = await _frames(socket, waiting.of(watcher.where), position, reader.log_id)
             if watcher.too_slow:
+                _log.info("client_too_slow", contract=contract.name)
                 await socket.close(TOO_SLOW, "too slow: connect again with after=<the last cursor>")
             else:
                 await socket.close(STOPPED, "the server stops: connect again with after=<the last cursor>")

@@ -96,6 +96,7 @@ class LiveWindows:
                 after = reached if len(found) == _AT_ONCE else max(newest, reached)
             await socket.close(STOPPED, "the server stops: connect again with after=<the last cursor>")
         except TimeoutError:
+            _log.info("client_too_slow", window=spec.name, after=after)
             await socket.close(TOO_SLOW, "too slow: connect again with after=<the last cursor>")
         except kernel.KernelError as error:
             _log.warning("live windows wait", window=spec.name, error=str(error))

