@@ -56,7 +56,11 @@ class Project:
         wanted = name or self.settings.default_contract or (next(iter(self.contracts)) if len(self.contracts) == 1 else None)
         if wanted is None or wanted not in self.contracts:
             known = ", ".join(sorted(self.contracts)) or "none"
-            raise ContractError(f"no contract {wanted!r}", code="contract.unknown", hint=f"known contracts: {known}", contract=wanted)
+            if wanted is None:
+                says, hint = "no contract was named", f"name one of: {known}; or set default_contract in frazil.toml"
+            else:
+                says, hint = f"no contract {wanted!r}", f"known contracts: {known}"
+            raise ContractError(says, code="contract.unknown", hint=hint, contract=wanted)
         return self.contracts[wanted]
 
     def log_writer(self, contract: Contract) -> LogWriter:

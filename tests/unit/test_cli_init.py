@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,36 @@ def test_a_new_project_has_settings_and_good_contracts(tmp_path: Path, example: 
     assert (place / ".gitignore").read_text() == ".frazil/\n"
     chosen = settings.load(place).default_contract
     assert chosen is None or chosen in contracts
+
+
+def test_the_printed_command_can_be_pasted_whatever_the_directory_is_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "it's Köln [1]"
+    app.run(["init", str(place), "--example", "blank"])
+    [line] = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip().startswith("cd ")]
+    assert shlex.split(line) == ["cd", str(place)]
+
+
+def test_two_runs_of_the_printed_generate_bring_events_of_different_keys(tmp_path: Path) -> None:
+    app.run(["init", str(tmp_path / "one"), "--example", "blank"])
+    keys: list[str] = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        assert app.run(["-C", str(tmp_path / "one"), "generate", "events", "--count", "20", "--out", str(out)]) == 0
+        keys += [json.loads(line)["id"] for line in out.read_text().splitlines()]
+    assert len(set(keys)) == 40
+
+
+def test_where_no_contract_is_meant_it_is_said_how_to_name_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "one"
+    app.run(["init", str(place), "--example", "blank"])
+    text = (place / "contracts" / "events.odcs.yaml").read_text()
+    (place / "contracts" / "rides.odcs.yaml").write_text(re.sub(r"(id|name): events", r"\1: rides", text))
+    capsys.readouterr()
+    assert app.run(["-C", str(place), "contracts", "show"]) == 3
+    said = capsys.readouterr().err
+    assert "None" not in said.splitlines()[0]
+    assert "events, rides" in said
+    assert "default_contract" in said
 
 
 def test_a_blank_project_is_named_after_its_directory(tmp_path: Path) -> None:

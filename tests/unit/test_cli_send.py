@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,24 @@ def test_no_answer_is_not_finished_and_says_where_to_go_on() -> None:
     sender.close()
     assert error.value.code == "send.not_finished"
     assert "--from-line 17" in error.value.hint
+
+
+def test_events_that_lie_in_no_file_are_not_sent_again_from_a_line() -> None:
+    sender = Sender("http://127.0.0.1:9", "notes", patience=0.0, made=True)
+    with pytest.raises(Unavailable) as error:
+        sender.send(Piece([b"{}"], ["generated:17"], "ndjson"))
+    sender.close()
+    assert "--from-line" not in error.value.hint
+
+
+def test_a_server_that_goes_away_while_we_wait_for_landing_is_said(tmp_path: Path) -> None:
+    with served(Server()) as server:
+        sender = Sender(server.url, "notes")
+        sender.send(piece([2]))
+    with pytest.raises(Unavailable) as error:
+        sender.landed(time.monotonic())
+    sender.close()
+    assert error.value.context["accepted"] == 1
 
 
 def test_a_body_that_is_too_large_is_halved_until_it_fits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ def generate(
     invalid: Annotated[float, typer.Option(min=0, max=1, help="Share that breaks the contract, every kind alike.")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share that is hours late, but good.")] = 0.0,
     duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share that repeats an earlier event.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="The same seed and --now give the same events; default: a new one each time.")] = None,
     now: Annotated[datetime | None, typer.Option(help="The present of the events, UTC; default: the clock.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write NDJSON here instead of stdout.")] = None,
     send: Annotated[bool, typer.Option("--send", help="Send them to the server.")] = False,
@@ -46,6 +47,8 @@ def generate(
     from frazil.contract.generate import Generator
 
     chosen = session.project().contract(contract)
+    # keys come from the seed: with one default for all, the second run would bring the first one's keys with other times
+    seed = secrets.randbelow(2**31) if seed is None else seed
     maker = Generator(chosen, seed=seed, invalid=invalid, late=late, duplicate=duplicate)
     moment = datetime.now(UTC) if now is None else now.replace(tzinfo=UTC)
     events = paced(maker.events(count, now=moment), rate)
@@ -53,7 +56,7 @@ def generate(
         from frazil.cli.send import deliver
 
         pieces = _pieces(events, batch if rate is None else max(1, min(batch, int(rate))))
-        deliver(pieces, contract, url, wait=wait, as_json=json, meant=invalid > 0)
+        deliver(pieces, contract, url, wait=wait, as_json=json, meant=invalid > 0, made=True)
     elif out is not None:
         with out.open("wb") as file:
             file.writelines(events)
@@ -61,9 +64,9 @@ def generate(
         sys.stdout.buffer.writelines(events)
         sys.stdout.buffer.flush()
     if json and not send:
-        emit(_facts(maker.tally)) if out is not None else say(str(_facts(maker.tally)))
+        emit(_facts(maker.tally, seed)) if out is not None else say(str(_facts(maker.tally, seed)))
     else:
-        _told(maker.tally)
+        _told(maker.tally, seed)
 
 
 def paced(events: Iterable[bytes], rate: float | None) -> Iterator[bytes]:
@@ -94,13 +97,13 @@ def _pieces(events: Iterable[bytes], size: int) -> Iterator[Piece]:
         yield Piece(records, places, "ndjson")
 
 
-def _facts(tally: Tally) -> dict[str, object]:
+def _facts(tally: Tally, seed: int) -> dict[str, object]:
     counts = {"plain": tally.plain, "late": tally.late, "duplicate": tally.duplicate, "invalid": tally.invalid}
-    return {"total": tally.total, "distinct": tally.distinct, **counts, "kinds": dict(tally.kinds)}
+    return {"seed": seed, "total": tally.total, "distinct": tally.distinct, **counts, "kinds": dict(tally.kinds)}
 
 
-def _told(tally: Tally) -> None:
+def _told(tally: Tally, seed: int) -> None:
     words = (
         f"{tally.total:,} generated: {tally.plain:,} plain, {tally.late:,} late, {tally.duplicate:,} duplicates, {tally.invalid:,} invalid"
     )
-    say(words + (f" of {len(tally.kinds)} kinds" if tally.kinds else ""))
+    say(words + (f" of {len(tally.kinds)} kinds" if tally.kinds else "") + f", seed {seed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,7 +53,7 @@ def init(
         return
     if chosen is not None:
         settings = directory / "frazil.toml"
-        settings.write_text(re.sub(r'(?m)^name = "[^"]*"', f'name = "{chosen}"', settings.read_text(), count=1))
+        settings.write_text(re.sub(r'(?m)^name = "[^"]*"', f'name = "{chosen}"', settings.read_text("utf-8"), count=1), "utf-8")
     _next(directory, example, len(files))
 
 
@@ -72,10 +73,12 @@ def _name_of(directory: Path) -> str:
 
 
 def _next(directory: Path, example: str, count: int) -> None:
+    from rich.markup import escape
+
     contract = {"shop": "events", "blank": "events", "github": "github_events"}[example]
     third = f"frazil generate {contract} --count 1000 --send" if example != "github" else f"frazil send FILE.ndjson --contract {contract}"
-    say(f"[bold green]{directory}[/] holds {count} files. Next:\n")
-    say(f"  cd {directory}")
+    say(f"[bold green]{escape(str(directory))}[/] holds {count} files. Next:\n")
+    say(f"  cd {escape(shlex.quote(str(directory)))}")
     say("  frazil up                                     [dim]# API, processing and maintenance; Ctrl-C stops[/]")
     say(f"  {third:<45} [dim]# in a second terminal[/]")
     say("\nThen [bold]frazil status[/], [bold]frazil dead list[/] and [bold]frazil verify[/].")

@@ -81,9 +81,13 @@ def deliver(
     as_json: bool = False,
     total: int | None = None,
     meant: bool = False,
+    made: bool = False,
     dialect: dict[str, list[str]] | None = None,
 ) -> None:
-    """Send pieces with a progress bar (`total` bytes), print the summary, exit 1 when something was rejected and not `meant` to be."""
+    """Send pieces with a progress bar (`total` bytes), print the summary, exit 1 when something was rejected and not `meant` to be.
+
+    `made`: the events lie in no file, so nothing can be sent again from a line on.
+    """
     from frazil.cli.sender import Sender
 
     address, name = _where(contract, url)
@@ -96,6 +100,7 @@ def deliver(
             reject=reject,
             patience=patience,
             dialect=dialect,
+            made=made,
             waiting=lambda why, seconds: say(f"[yellow]{why}; trying again in {seconds:.1f} s[/]"),
         )
         for piece in pieces:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx2
@@ -57,6 +57,7 @@ class Sender:
         patience: Seconds without an answer after which sending ends as not finished.
         waiting: Told why and for how many seconds a retry waits.
         dialect: Of CSV, as the door's parameters.
+        made: The events lie in no file, so none can be sent again from a line on.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Sender:
         patience: float = 60.0,
         waiting: Callable[[str, float], None] = lambda why, seconds: None,
         dialect: Mapping[str, list[str]] | None = None,
+        made: bool = False,
     ) -> None:
         host = urlsplit(url).hostname or ""
         loopback = host in ("localhost", "::1") or host.startswith("127.")
         self._client = httpx2.Client(base_url=url, timeout=httpx2.Timeout(60.0, connect=5.0), trust_env=not loopback)
         self._query = {"contract": contract, "on_invalid": "reject" if reject else "dead_letter"}
         self._dialect = dialect or {}
+        self._made = made
         self._url = url
         self._patience = patience
         self._waiting = waiting
@@ -96,19 +99,42 @@ class Sender:
             self._refused(piece, answer)
 
     def landed(self, deadline: float) -> dict[str, int]:
-        """Processing's verdict on everything sent, as soon as nothing is pending or the clock passes `deadline` (monotonic)."""
+        """Processing's verdict on everything sent, as soon as nothing is pending or the clock passes `deadline` (monotonic).
+
+        Raises:
+            Unavailable: The server did not say it; what it accepted is on its disk all the same.
+        """
         total = {"landed": 0, "duplicates": 0, "dead": 0, "pending": 0}
         for job in self.tally.jobs:
             while True:
-                answer = self._client.get(f"/api/v1/status/{job}")
-                answer.raise_for_status()
-                status = answer.json()
+                status = self._status(job, deadline)
                 if status["pending"] == 0 or time.monotonic() > deadline:
                     break
                 time.sleep(0.2)
             for name in total:
                 total[name] += status[name]
         return total
+
+    def _status(self, job: str, deadline: float) -> dict[str, Any]:
+        """What the server says of a job; a server that is away for a moment is asked again until `deadline`."""
+        while True:
+            try:
+                answer = self._client.get(f"/api/v1/status/{job}")
+                if answer.status_code == 200:
+                    return cast("dict[str, Any]", answer.json())
+                why = f"{answer.status_code} {_problem(answer)['code']}"
+                deadline = deadline if answer.status_code in _AGAIN else 0.0
+            except httpx2.TransportError as error:
+                why = f"{type(error).__name__}: {error}"
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{self._url} does not say what has landed: {why}",
+                    code="system.unavailable",
+                    hint="what was accepted is on its disk; `frazil status` shows what has landed",
+                    url=self._url,
+                    accepted=self.tally.accepted,
+                )
+            time.sleep(0.5)
 
     def close(self) -> None:
         self._client.close()
@@ -139,11 +165,12 @@ class Sender:
 
     def _not_finished(self, piece: Piece, why: str) -> Unavailable:
         line = piece.places[0].rpartition(":")[2]
-        again = (
-            f"send the rest with --from-line {line}"
-            if piece.format in ("ndjson", "csv") and line.isdigit()
-            else "send again: what is there already is a duplicate"
-        )
+        if self._made:
+            again = "generate the rest"
+        elif piece.format in ("ndjson", "csv") and line.isdigit():
+            again = f"send the rest with --from-line {line}"
+        else:
+            again = "send again: what is there already is a duplicate"
         return Unavailable(
             f"{self._url} did not take the events: {why}",
             code="send.not_finished",
