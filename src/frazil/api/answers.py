@@ -26,7 +26,7 @@ class Answer(Response):
         self.raw_headers = [
             *_HEADERS,
             (b"content-length", b"%d" % len(content)),
-            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+            *[(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
         ]
 
 

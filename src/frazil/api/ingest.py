@@ -56,7 +56,7 @@ async def ingest_topic(request: Request) -> Answer:
 
 
 async def _take(request: Request, contract: str | None) -> Answer:
-    door: Door = request.app.state.door
+    door: Door = request.scope["app"].door
     state = request.scope["state"]
     ask = _asked(door, request, contract)
     named(request, contract=ask.gate.contract.name)

@@ -237,8 +237,9 @@ class RequestIds:
     def next(self) -> int:
         """The next id, 1 to 2**63 - 1."""
         with self._lock:
-            self._tick = max(self._tick + 1, (self._now_ms() - EPOCH_MS) << 12)
-            return (self._tick >> 12) << 22 | self._slot << 12 | self._tick & 0xFFF
+            tick, now = self._tick + 1, (self._now_ms() - EPOCH_MS) << 12
+            self._tick = tick = now if now > tick else tick
+            return (tick >> 12) << 22 | self._slot << 12 | tick & 0xFFF
 
     def close(self) -> None:
         os.close(self._file)
