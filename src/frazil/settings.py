@@ -325,7 +325,7 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
     root = find_project(Path.cwd() if root is None else root)
     file = root / PROJECT_FILE
     try:
-        values = tomllib.loads(file.read_text())
+        values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint="correct the file", code="config.unreadable", file=str(file)) from error
     profiles = values.pop("profiles", {})
@@ -340,13 +340,23 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        hint = f"correct `{key}` in {PROJECT_FILE} or its FRAZIL_ variable"
         raise ConfigError(
-            f"{key}: {first['msg']}",
-            hint=f"correct `{key}` in {PROJECT_FILE} or its FRAZIL_ variable",
+            f"{key} is no setting" if unknown else f"{key}: {first['msg'].removeprefix('Value error, ')}",
+            hint=f"{hint}; known there: {', '.join(_siblings(first['loc']))}" if unknown else hint,
             code="config.invalid_value",
             key=key,
             file=str(file),
         ) from error
+
+
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    """The settings of the section that `place` lies in, sorted."""
+    section: Any = Settings
+    for part in place[:-1]:
+        section = section.model_fields[str(part)].annotation
+    return sorted(set(section.model_fields) - {"root"})
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

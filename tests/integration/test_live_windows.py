@@ -102,6 +102,7 @@ def test_results_come_as_they_change_and_when_they_are_final(served: Served) -> 
     assert [one["time"] for one in late] == ["2026-11-20T10:00:10Z"]
     shown = run(served.root, "windows", "show", "minutes", "--final", "--json")
     assert [(one["note"], one["orders"]) for one in shown] == [("a", 2), ("b", 1)]
+    assert all(isinstance(one["worth"], int | float) for one in shown)
 
 
 def test_status_doctor_health_and_metrics_tell_how_far_windows_are(tmp_path: Path) -> None:

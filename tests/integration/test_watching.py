@@ -43,7 +43,7 @@ def test_a_dead_letter_is_shown_with_its_violations_and_its_own_bytes(root: Path
     assert frazil("dead", "show", letter["id"], "--json", cwd=root).json == letter
     assert (letter["open"], letter["stage"], letter["_offset"], letter["_request"]) == (True, "validate", 1, 7)
     assert letter["value"] == BAD.decode()
-    assert [one["code"] for one in letter["violations"]] == ["range.below_minimum"]
+    assert [(one["code"], one["value"]) for one in letter["violations"]] == [("range.below_minimum", -5)]
     said = frazil("dead", "show", "1", cwd=root).out
     for word in ("range.below_minimum", "/value", "-5", "validate", "1.0.0"):
         assert word in said

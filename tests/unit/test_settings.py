@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,8 +74,34 @@ def test_no_text_or_number_breaks_the_reading(value: object) -> None:
 
 def test_an_unknown_key_of_a_known_section_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAZIL_LOG__ULR", "file://x")
-    with pytest.raises(ConfigError, match=r"log\.ulr"):
+    with pytest.raises(ConfigError, match=r"log\.ulr is no setting") as error:
         settings.load(write(tmp_path))
+    assert "min_free_bytes" in error.value.hint
+
+
+def test_settings_are_read_as_utf_8_whatever_the_locale_is(tmp_path: Path) -> None:
+    root = write(tmp_path, "# Köln…\n")
+    words = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            *words,
+            "-c",
+            f"from frazil import settings; from pathlib import Path; print(settings.load(Path({str(root)!r})).name)",
+        ],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin", "LC_ALL": "C"},
+        check=False,
+    )
+    assert done.stdout == "shop\n", done.stderr
+
+
+def test_doctor_says_that_the_default_contract_is_none_of_the_project(tmp_path: Path) -> None:
+    root = write(tmp_path, 'default_contract = "nope"\n')
+    (root / "contracts").mkdir()
+    [found] = [one for one in examine(root, None) if one.part == "default contract"]
+    assert (found.state, "nope" in found.says) == ("bad", True)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def new_heads(project: str, pipeline: str, fired: Heads, properties: Mapping[str
 def _settings(root: Path) -> tuple[str, dict[str, str]]:
     """Namespace and catalog properties of a project."""
     try:
-        settings = tomllib.loads((root / "frazil.toml").read_text())
+        settings = tomllib.loads((root / "frazil.toml").read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"{root} is no project: {error}", code="airflow.no_project", hint="give the directory with frazil.toml", project=str(root)

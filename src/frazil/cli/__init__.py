@@ -7,6 +7,13 @@ import sys
 
 def main() -> None:
     """The entry point `frazil`."""
+    import os
+
     from frazil.cli.app import run
 
+    # Started with a closed stdout or stderr: what is said there goes nowhere, and no file that is opened later gets its number.
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.exit(run(sys.argv[1:]))

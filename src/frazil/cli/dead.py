@@ -13,7 +13,7 @@ import typer
 
 from frazil.cli import session
 from frazil.cli.output import DryRun, Json, cell, data, emit, say, table
-from frazil.errors import EXIT_NO, ConfigError
+from frazil.errors import EXIT_NO, ConfigError, ContractError
 
 if TYPE_CHECKING:
     from frazil.batch import Batch, Place
@@ -93,7 +93,9 @@ def listed(
     _show_causes(causes[:top])
     if top is not None and len(causes) > top:
         say(f"[dim]and {sum(one.count for _, one in causes[top:]):,} letters of {len(causes) - top} more causes[/]")
-    say("\n`frazil dead show OFFSET` shows one; `frazil dead replay --code CODE --patch '…' --dry-run` tries a repair")
+    flags = {_flag(project, name) for name, _ in causes[:top]}
+    flag = flags.pop() if len(flags) == 1 else " --contract NAME"
+    say(f"\n`frazil dead show OFFSET{flag}` shows one; `frazil dead replay --code CODE{flag} --patch '…' --dry-run` tries a repair")
 
 
 def show(
@@ -102,6 +104,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Everything known about letters: each violation, the record's own bytes, where it came from. Closed ones, too."""
+    from frazil.api.answers import shown
     from frazil.sink.letters import places
 
     work = Work.of(contract)
@@ -114,7 +117,7 @@ def show(
             raise ConfigError(f"no letter at {text}", code="dead.unknown", hint="`frazil dead list --each` names them", id=text)
         letter = {"id": str(place), "open": place in open_ones, **by_place[place]}
         if json:
-            emit(letter)
+            emit({**letter, "violations": [shown(one) for one in letter["violations"] or []]})
         else:
             _show_letter(letter)
 
@@ -155,7 +158,7 @@ def replay(
     project.dead_letters.adopt(project.sink(one))
     _told(done.as_dict(), done.still, as_json=json)
     if not json and done.snapshot_id is not None:
-        say(f"`frazil dead undo {done.id}` takes it back")
+        say(f"`frazil dead undo {done.id}{_flag(project, one.name)}` takes it back")
     if done.still_bad:
         raise typer.Exit(EXIT_NO)
 
@@ -184,6 +187,8 @@ def undo(
     project.dead_letters.adopt(sink)
     if json:
         emit(done.as_dict())
+    elif done.snapshot_id is None and not done.kept:
+        say(f"raw_{work.contract.name} has nothing of a replay {id}; `frazil tables history {work.contract.name} --json` names its replays")
     else:
         say(f"{done.rows:,} rows taken back, {done.reopened:,} duplicates open again, {len(done.kept):,} rows kept")
     if done.snapshot_id is None:
@@ -217,6 +222,15 @@ def discard(
     emit(done.as_dict()) if json else say(f"{done.letters:,} letters closed: {done.reason}")
     if not done.letters:
         raise typer.Exit(EXIT_NO)
+
+
+def _flag(project: Project, name: str) -> str:
+    """What a printed command needs to mean this contract: nothing where it is the project's default."""
+    try:
+        meant = project.contract(None).name
+    except ContractError:
+        meant = None
+    return "" if name == meant else f" --contract {name}"
 
 
 def _read(project: Project, contract: Contract) -> Letters:

@@ -6,9 +6,6 @@ import errno
 import signal
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,13 +31,18 @@ def register(app: typer.Typer) -> None:
 def up(port: Port = None, host: Host = None) -> None:
     """Run everything in one go: API, processing, maintenance, pipelines. Ctrl-C drains and stops."""
     from frazil import telemetry
+    from frazil.api.guard import check_binding
+    from frazil.cli.readiness import Readiness
     from frazil.engine.supervisor import Role, Supervisor, command
 
     telemetry.configure()
     project = session.project()
     settings = project.settings
     names = sorted(project.contracts)  # a broken contract is an error here, not in three children
+    if settings.default_contract is not None:
+        project.contract()
     address = host or settings.api.host
+    check_binding(address, settings.api.auth)
     number = _free(address, settings.api.port if port is None else port)
     url = f"http://{address}:{number}"
     where = ["--project", str(settings.root)] + ([] if session.chosen.profile is None else ["--profile", session.chosen.profile])
@@ -53,12 +55,12 @@ def up(port: Port = None, host: Host = None) -> None:
     ]
     if project.windows:
         roles.insert(3, Role("live", command(*where, "live"), usage))
-    began = time.monotonic()
+    readiness = Readiness(url)
 
     def ready() -> bool:
-        if not _answers(f"{url}/api/v1/health/ready"):
+        if not readiness():
             return False
-        say(f"[bold green]Frazil is up[/] after {time.monotonic() - began:.1f} s, contracts: {', '.join(names)}\n")
+        say(f"[bold green]Frazil is up[/] after {readiness.seconds:.1f} s, contracts: {', '.join(names)}\n")
         say(f"  events    POST {url}/api/v1/ingest")
         say(f"  docs      {url}/docs")
         say(f"  health    {url}/api/v1/health")
@@ -206,12 +208,3 @@ def _with_port_hint(error: ConfigError) -> ConfigError:
     if error.code != "config.port_in_use":
         return error
     return ConfigError(error.message, hint=_PORT_HINT, code=error.code, **dict(error.context))
-
-
-def _answers(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=1.0) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as spelling
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,20 +53,20 @@ def show(name: Name, limit: Limit = 20, final: Final = False, json: Json = False
     found = [] if reader is None else reader.changes(0, window=name, limit=1_000_000)
     kept = [one for one in found if STATES[one[6]] == "final" or not final][-limit:]
     rows = [
-        {
-            "start": _moment(start),
-            "end": _moment(end),
-            **dict(zip(spec.key, spelling.loads(key), strict=True)),
-            **spelling.loads(values, parse_float=str),
-            "revision": revision,
-            "state": STATES[state],
-        }
+        (
+            {"start": _moment(start), "end": _moment(end), **dict(zip(spec.key, spelling.loads(key), strict=True))},
+            str(values),
+            {"revision": revision, "state": STATES[state]},
+        )
         for _, _, start, end, key, revision, state, values, _ in kept
     ]
     if json:
-        emit(rows)
+        # spelled from its parts: numbers keep every digit, which a double would not
+        parts = [[spelling.dumps(head, ensure_ascii=False), values, spelling.dumps(tail)] for head, values, tail in rows]
+        sys.stdout.write("[" + ", ".join("{" + ", ".join(one[1:-1] for one in part if one != "{}") + "}" for part in parts) + "]\n")
         return
-    table(rows, ["start", "end", *spec.key, *(one.name for one in spec.values), "revision", "state"])
+    shown = [{**head, **spelling.loads(values, parse_float=str), **tail} for head, values, tail in rows]
+    table(shown, ["start", "end", *spec.key, *(one.name for one in spec.values), "revision", "state"])
 
 
 def late(name: Name, limit: Limit = 20, json: Json = False) -> None:

@@ -49,6 +49,9 @@ def examine(root: Path | None, profile: str | None) -> list[Finding]:
         return found
     project = Project(settings)
     contracts = _tried(found, "contracts", lambda: project.contracts, lambda it: f"{len(it)}: {', '.join(sorted(it))}")
+    if contracts is not None and settings.default_contract not in {None, *contracts}:
+        hint = f"set default_contract in frazil.toml to one of: {', '.join(sorted(contracts)) or 'none yet'}"
+        found.append(Finding("default contract", "bad", f"no contract {settings.default_contract!r}", hint))
     found.append(_disk(settings))
     lake = _tried(found, "lake", lambda: project.lake, lambda it: f"{len(it.names())} tables in {settings.lake.catalog}")
     if contracts is None or lake is None:

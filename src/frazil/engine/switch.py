@@ -98,7 +98,7 @@ def rewritten(text: str, url: str) -> str:
 def write_url(file: Path, url: str) -> None:
     """Put the new URL into a project's file: a kill leaves the old file or the new one."""
     part = file.with_name(f"{file.name}.part")
-    part.write_text(rewritten(file.read_text(), url))
+    part.write_text(rewritten(file.read_text("utf-8"), url), "utf-8")
     os.replace(part, file)
 
 
