@@ -110,6 +110,37 @@ fn the_fast_road_takes_plain_records_and_the_slow_one_all() {
     assert_eq!(extra[4], Some(r#"{"/lines/0/x":2,"/z~1~0":1}"#));
 }
 
+/// Lines are read where they lie as long as some bytes follow them: what follows changes nothing.
+#[test]
+fn a_line_has_its_verdict_whatever_surrounds_it() {
+    let plan = plan("keep", true);
+    let mut lines: Vec<Vec<u8>> = RECORDS.iter().map(|record| record.as_bytes().to_vec()).collect();
+    lines.iter_mut().for_each(|line| line.retain(|byte| *byte != b'\n'));
+    let mut carriage = lines[0].clone();
+    carriage.extend(b" \r\r");
+    let open: [&[u8]; 9] =
+        [b"", b" \t\r", b"{\"new\":[1 ,", b"{\"new\": {\"x\" ", b"{\"id\":\"", b"{\"z", b"{\"new\":\"\\", b"12", b"\xff{}"];
+    lines.extend(open.map(<[u8]>::to_vec));
+    lines.push(carriage);
+    for first in 0..lines.len() {
+        lines.rotate_left(1);
+        for end in [&b""[..], b"\n", b"\n \r\n\n"] {
+            let body = [lines.join(&b'\n').as_slice(), end].concat();
+            let door = admit(&plan, body.into(), Format::Ndjson, RECEIVED, usize::MAX).unwrap();
+            let (mut records, mut accepted, mut errors) = (0, 0, door.errors.iter());
+            for (number, line) in lines.iter().enumerate() {
+                let Ok(alone) = admit(&plan, line.clone().into(), Format::Ndjson, RECEIVED, usize::MAX) else { continue };
+                assert_eq!((door.record(records), door.line(records)), (alone.record(0), Some(number as u64 + 1)), "{first}");
+                for error in &alone.errors {
+                    assert_eq!(errors.next().map(|one| (one.index, &one.violation)), Some((records, &error.violation)));
+                }
+                (records, accepted) = (records + 1, accepted + alone.accepted);
+            }
+            assert_eq!((door.len(), door.accepted, errors.next()), (records, accepted, None), "{first}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 

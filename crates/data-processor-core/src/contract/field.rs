@@ -41,6 +41,8 @@ pub struct Field {
     pub kind: Kind,
     /// Whether missing and null are violations.
     pub required: bool,
+    /// One bit, its own in its object.
+    pub bit: u64,
     /// Whether its column has nulls: unless it and every object above it is required.
     pub nullable: bool,
     /// The separator and `"name":`.
@@ -52,7 +54,7 @@ pub struct Field {
 impl Field {
     /// A field that stands anywhere in its object but first.
     pub fn new(name: String, kind: Kind, required: bool, nullable: bool) -> Field {
-        let mut field = Field { name, kind, required, nullable, spelling: Spelling::new(b""), literal_length: 0 };
+        let mut field = Field { name, kind, required, bit: 0, nullable, spelling: Spelling::new(b""), literal_length: 0 };
         field.predict(b',');
         field
     }
@@ -71,6 +73,12 @@ impl Field {
     #[inline(always)]
     pub fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
         self.spelling.stands_at(bytes, at)
+    }
+
+    /// Whether any byte and `"name":` stand at `at` of a padded buffer.
+    #[inline(always)]
+    fn follows(&self, bytes: &[u8], at: usize) -> bool {
+        self.literal_length > 0 && self.spelling.stands_at_but_first(bytes, at)
     }
 }
 
@@ -103,6 +111,58 @@ impl Slot {
     }
 }
 
+/// A guess at a field by the bytes behind a separator and a quote, before the end of the name is known.
+#[derive(Debug)]
+struct Glance {
+    /// Which of eight bytes count: no more than every `name":` has that it knows.
+    mask: u64,
+    /// Spreads them over the slots, no two fields to one.
+    seed: u64,
+    /// Fields; [`FREE`] where none is.
+    slots: [u8; SLOTS],
+}
+
+/// Seeds that are tried.
+const SEEDS: u64 = 16;
+
+impl Glance {
+    /// The one that knows most fields.
+    fn new(fields: &[Field]) -> Glance {
+        let (mut best, mut known) = (Glance { mask: 0, seed: 1, slots: [FREE; SLOTS] }, 0);
+        for (bytes, number) in (3..=8).flat_map(|bytes| (1..=SEEDS).map(move |number| (bytes, number))) {
+            let seed = (2 * number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut glance = Glance { mask: u64::MAX >> (64 - 8 * bytes), seed, slots: [FREE; SLOTS] };
+            let placed = glance.place(fields, bytes);
+            if placed > known {
+                (best, known) = (glance, placed);
+            }
+        }
+        best
+    }
+
+    /// Places the fields whose names have enough bytes, of two in one slot the first; how many.
+    fn place(&mut self, fields: &[Field], bytes: usize) -> usize {
+        let mut placed = 0;
+        for (at, field) in fields.iter().take(FAST_FIELDS).enumerate() {
+            if field.literal_length == 0 || field.name.len() + 2 < bytes {
+                continue;
+            }
+            let word = u64_at(&[field.name.as_bytes(), b"\":", &[0; 8]].concat(), 0);
+            let slot = self.slot(word & self.mask);
+            if self.slots[slot] == FREE {
+                self.slots[slot] = at as u8;
+                placed += 1;
+            }
+        }
+        placed
+    }
+
+    #[inline(always)]
+    fn slot(&self, word: u64) -> usize {
+        (word.wrapping_mul(self.seed) >> 56) as usize
+    }
+}
+
 /// An object of the contract.
 #[derive(Debug)]
 pub struct Node {
@@ -114,6 +174,7 @@ pub struct Node {
     pub required: u64,
     /// One bit per field.
     pub all: u64,
+    glance: Glance,
     slots: Vec<Slot>,
     by_name: HashMap<Vec<u8>, usize>,
 }
@@ -124,6 +185,7 @@ impl Node {
         // The first one is expected at the bracket only: behind a comma some field has come before.
         fields.iter_mut().take(1).for_each(|first| first.predict(b'{'));
         let by_name: HashMap<_, _> = fields.iter().enumerate().map(|(at, field)| (field.name.clone().into_bytes(), at)).collect();
+        fields.iter_mut().take(FAST_FIELDS).enumerate().for_each(|(at, field)| field.bit = 1 << at);
         let (mut slots, mut required, mut all) = (vec![EMPTY; SLOTS], 0, 0);
         for (at, field) in fields.iter().enumerate().take(FAST_FIELDS) {
             let entry = Slot::of_name(field.name.as_bytes(), at as u8);
@@ -132,15 +194,23 @@ impl Node {
                 slot = (slot + 1) % SLOTS;
             }
             slots[slot] = entry;
-            all |= 1 << at;
+            all |= field.bit;
             required |= u64::from(field.required) << at;
         }
-        Node { fields, pointer, required, all, slots, by_name }
+        let glance = Glance::new(&fields);
+        Node { fields, pointer, required, all, glance, slots, by_name }
     }
 
     /// The field of a name.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// The field whose `"name":` stands behind the byte at `at` of a padded buffer; of some fields it knows nothing.
+    #[inline(always)]
+    pub fn glance(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let found = usize::from(self.glance.slots[self.glance.slot(u64_at(bytes, at + 2) & self.glance.mask)]);
+        self.fields.get(found).is_some_and(|field| field.follows(bytes, at)).then_some(found)
     }
 
     /// The field whose name stands in `start..end` of a padded buffer.
@@ -188,6 +258,25 @@ mod tests {
             assert_eq!(node.probe(&bytes, 0, name.len()), Some(at));
             assert_eq!(node.find(name.as_bytes()), Some(at));
             assert_eq!(node.probe(&bytes, 0, name.len() + 1), None);
+        }
+    }
+
+    #[test]
+    fn a_glance_finds_fields_and_never_a_wrong_one() {
+        let cases = [
+            (["event_id", "event_type", "value"], [Some(0), Some(1), Some(2)]),
+            (["id", "event_id", "event_type"], [Some(0), Some(1), None]),
+            (["same_prefix_1", "same_prefix_2", "other"], [Some(0), None, Some(2)]),
+            (["a\"b", "x", ""], [None, Some(1), None]),
+        ];
+        for (names, expected) in cases {
+            let fields = names.iter().enumerate().map(|(at, name)| Field::new(name.to_string(), Kind::Text(at), false, true));
+            let node = Node::new(fields.collect(), None);
+            let seen = |name: &str| node.glance(&[b"{\"", name.as_bytes(), b"\":1,", &[0; 64]].concat(), 0);
+            assert_eq!(names.map(seen), expected);
+            for other in ["i", "idx", "event_idx", "y", "same_prefix_3"] {
+                assert_eq!(seen(other), None, "{other}");
+            }
         }
     }
 

@@ -4,14 +4,15 @@ use bytes::Bytes;
 
 use super::columns::Columns;
 use super::csv::{self, Dialect, Layout};
-use super::judge::{Judge, Padded};
+use super::judge::{Judge, Padded, without_return};
 use super::slow::Refused;
 use super::source::Canonical;
 pub use super::source::Format;
 use super::syntax::{Fault, Limits, value_end};
-use super::text::skip_space;
+use super::text::{PAD, skip_space};
 use super::violation::Violation;
-use super::{avro, guarded, in_blocks, parquet_input};
+use super::wide::come_near;
+use super::{BLOCK_BYTES, avro, guarded, in_blocks, parquet_input};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -104,6 +105,8 @@ const MOST_TEXT: usize = 256 << 20;
 const SMALL: usize = 256;
 
 /// As [`admit_in`] with all violations, and the rows of the accepted records: their columns and the record of each.
+///
+/// `plan` is a typed one; the columns are for its spare ones once the rows are taken out.
 pub(super) fn admit_rows(
     plan: &Plan,
     body: Bytes,
@@ -111,8 +114,11 @@ pub(super) fn admit_rows(
     dialect: &Dialect,
     received_us: i64,
 ) -> Result<(Admission, Columns, Vec<u32>)> {
-    let judge = Judge::new(plan, body.len() / SMALL + 1);
-    let mut door = Door::new(judge, format, received_us, usize::MAX);
+    let rows = body.len() / SMALL + 1;
+    let mut columns = plan.spare.take().unwrap_or_else(|| Columns::new(plan, 0));
+    columns.keeps_hours = false;
+    columns.make_room(plan, rows);
+    let mut door = Door::new(Judge::reusing(plan, columns), format, received_us, usize::MAX);
     door.records = Some(Vec::new());
     let Door { judge, admission, records, .. } = door.judged(plan, body, dialect)?;
     Ok((admission, judge.columns, records.unwrap_or_default()))
@@ -122,8 +128,38 @@ fn body_error(code: &'static str, message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Body, code, message)
 }
 
+/// Bytes that a processor fetches at once.
+const CACHE_LINE: usize = 64;
+
 /// Rows after which the door forgets its columns: it wants verdicts only.
 const ROWS: usize = 1024;
+
+/// Lines of a body so far.
+struct Lines {
+    /// Start and end of each record.
+    ranges: Vec<(u32, u32)>,
+    /// 1-based line of each record.
+    numbers: Vec<u32>,
+    /// Lines met, blank ones too.
+    met: u32,
+}
+
+impl Lines {
+    fn for_body(body: &[u8]) -> Lines {
+        let records = body.len() / SMALL + 1;
+        Lines { ranges: Vec::with_capacity(records), numbers: Vec::with_capacity(records), met: 0 }
+    }
+
+    /// Adds a line: the start and end of its record, or none.
+    #[inline(always)]
+    fn add(&mut self, record: Option<(usize, usize)>) {
+        self.met += 1;
+        if let Some((start, end)) = record {
+            self.ranges.push((start as u32, end as u32));
+            self.numbers.push(self.met);
+        }
+    }
+}
 
 struct Door<'a> {
     judge: Judge<'a>,
@@ -176,43 +212,68 @@ impl<'a> Door<'a> {
         Ok(self)
     }
 
+    /// Lines are judged where they lie, as far as enough bytes follow them; the last ones behind padding.
     fn ndjson(&mut self, body: Bytes) {
-        let (mut ranges, mut lines, mut start) = (Vec::new(), Vec::new(), 0);
-        for (number, end) in memchr::memchr_iter(b'\n', &body).chain([body.len()]).enumerate() {
-            let line = &body[start..end];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-                ranges.push((start as u32, (start + line.len()) as u32));
-                lines.push(number as u32 + 1);
-            }
-            start = end + 1;
+        let last = body.len().checked_sub(PAD).and_then(|before| memchr::memrchr(b'\n', &body[..before]));
+        let sheltered = last.map_or(0, |at| at + 1);
+        let mut lines = Lines::for_body(&body);
+        self.sheltered(&body, sheltered, &mut lines);
+        let judged = lines.ranges.len();
+        let mut at = sheltered;
+        for end in memchr::memchr_iter(b'\n', &body[sheltered..]).map(|end| sheltered + end).chain([body.len()]) {
+            let stop = without_return(&body, at, end);
+            let blank = body[at..stop].iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+            lines.add((!blank).then_some((at, stop)));
+            at = end + 1;
         }
-        self.ranges(body, ranges, lines);
+        self.ranges(body, lines.ranges, lines.numbers, judged);
+    }
+
+    /// Judges whole lines, those before `end`: [`PAD`] bytes follow each one's line feed.
+    fn sheltered(&mut self, body: &[u8], end: usize, lines: &mut Lines) {
+        let mut at = 0;
+        while at < end {
+            let near = (at + BLOCK_BYTES).min(end);
+            let last = memchr::memrchr(b'\n', &body[at..near]).map(|last| at + last);
+            let last = last.or_else(|| memchr::memchr(b'\n', &body[near..end]).map(|more| near + more));
+            let until = last.map_or(end, |last| last + 1);
+            let utf8 = simdutf8::basic::from_utf8(&body[at..until]).is_ok();
+            while at < until {
+                // A good line says itself where it ends.
+                let good = if utf8 { self.judge.line(body, at, until, self.received_us) } else { None };
+                let (stop, verdict) = match good {
+                    Some(stop) => (stop, Some(Ok(()))),
+                    None => self.judge.other_line(body, at, until, utf8, self.received_us),
+                };
+                // While a line is read, as much of the next block is fetched.
+                (at..=stop).step_by(CACHE_LINE).for_each(|place| come_near(body, place + BLOCK_BYTES));
+                let record = verdict.is_some().then(|| (at, without_return(body, at, stop)));
+                if let Some(verdict) = verdict {
+                    self.note(lines.ranges.len(), verdict);
+                }
+                lines.add(record);
+                at = stop + 1;
+            }
+        }
     }
 
     fn canonical(&mut self, records: Canonical) {
-        self.ranges(Bytes::from(records.text), records.ranges, records.lines);
+        self.ranges(Bytes::from(records.text), records.ranges, records.lines, 0);
     }
 
-    /// Judges records whose places are known.
-    fn ranges(&mut self, body: Bytes, ranges: Vec<(u32, u32)>, lines: Vec<u32>) {
+    /// Judges records whose places are known, those after the first `judged`.
+    fn ranges(&mut self, body: Bytes, ranges: Vec<(u32, u32)>, lines: Vec<u32>, judged: usize) {
         let mut padded = std::mem::take(&mut self.padded);
         let max_bytes = self.judge.max_bytes();
-        in_blocks(
-            &body,
-            max_bytes,
-            ranges.len(),
-            |at| (ranges[at].0 as usize, ranges[at].1 as usize),
-            &mut padded,
-            |padded, index, from, to| {
-                let mut verdict = self.judge.record(padded, from, to, self.received_us);
-                if self.format == Format::Csv {
-                    verdict = verdict
-                        .map_err(|refused| csv::reworded(&body[ranges[index].0 as usize..ranges[index].1 as usize], refused));
-                }
-                self.note(index, verdict);
-            },
-        );
+        let range = |at: usize| (ranges[judged + at].0 as usize, ranges[judged + at].1 as usize);
+        in_blocks(&body, max_bytes, ranges.len() - judged, range, &mut padded, |padded, index, from, to| {
+            let mut verdict = self.judge.record(padded, from, to, self.received_us);
+            if self.format == Format::Csv {
+                let (start, end) = range(index);
+                verdict = verdict.map_err(|refused| csv::reworded(&body[start..end], refused));
+            }
+            self.note(judged + index, verdict);
+        });
         (self.admission.body, self.admission.ranges, self.admission.lines) = (body, ranges, Some(lines));
     }
 

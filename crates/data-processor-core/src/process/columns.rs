@@ -3,9 +3,10 @@
 //! Both roads push each leaf's value or null as they meet it. A record that is refused has pushed only some: [`Columns::retract`]
 //! cuts every column back to the rows that were accepted.
 
-use super::intern::{Admitted, Interner};
+use super::intern::{Admitted, Interner, Miss};
 use super::nulls::{Nulls, Objects};
 use super::time::{DAY_US, DayMemo, HOUR_US};
+use super::wide::Lane;
 use crate::contract::{Kind, Plan, TextRule, Unknown};
 
 /// A column of values of fixed width.
@@ -85,6 +86,15 @@ impl Plain {
         self.close();
     }
 
+    /// Adds a row of the first `length` bytes of a lane: copying sixteen and forgetting some is quicker than copying few.
+    #[inline(always)]
+    pub fn push_short(&mut self, text: Lane, length: usize) {
+        let end = self.bytes.len() + length;
+        self.bytes.extend_from_slice(&text);
+        self.bytes.truncate(end);
+        self.close();
+    }
+
     fn push_null(&mut self) {
         self.nulls.push(self.ends.len() - 1);
         self.close();
@@ -115,7 +125,12 @@ pub struct Text {
     pub plain: Option<Plain>,
     /// What was admitted lately, for columns that hold nothing.
     verdicts: Option<Admitted>,
+    /// A bit for each length up to [`SHORT`]: whether such a text needs no look.
+    sure: u16,
 }
+
+/// Bytes of the longest text that is one lane with its length.
+const SHORT: usize = 15;
 
 /// A coded column becomes plain when it holds this many distinct texts and more than so many sixteenths of its rows brought a new
 /// one. It stays plain: the next rows are like these.
@@ -124,8 +139,9 @@ const MOSTLY_DISTINCT: [(usize, usize); 2] = [(1_800, 15), (8_192, 12)];
 const LOOK: usize = 2_048;
 
 impl Text {
-    fn new(capacity: usize) -> Self {
-        Text { codes: Fixed::new(capacity), interner: Interner::default(), plain: None, verdicts: None }
+    fn new(capacity: usize, rule: &TextRule) -> Self {
+        let sure = (0..=SHORT).filter(|length| rule.surely_admits(*length)).fold(0, |bits, length| bits | 1 << length);
+        Text { codes: Fixed::new(capacity), interner: Interner::default(), plain: None, verdicts: None, sure }
     }
 
     /// Adds the text at `at` of a padded buffer; false, and nothing added, when it breaks a rule.
@@ -143,6 +159,38 @@ impl Text {
             return admitted;
         }
         let code = self.interner.code(bytes, at, length, |text| rule.surely_admits(length) || rule.admits(text));
+        if let Some(code) = code {
+            self.codes.push(code as i32);
+        }
+        code.is_some()
+    }
+
+    /// As [`Text::push`] for the first `length` (at most 15) bytes of a lane.
+    #[inline(always)]
+    pub fn push_short<'r>(&mut self, text: Lane, length: usize, rule: impl Fn() -> &'r TextRule) -> bool {
+        let is_sure = |sure: u16| sure >> length & 1 != 0;
+        if let Some(plain) = &mut self.plain {
+            let admitted = is_sure(self.sure) || rule().admits(&text[..length]);
+            if admitted {
+                plain.push_short(text, length);
+            }
+            return admitted;
+        }
+        if let Some(admitted) = &mut self.verdicts {
+            return is_sure(self.sure) || admitted.admits_short(text, length, rule());
+        }
+        match self.interner.short_code(text, length) {
+            Ok(code) => self.codes.push(code as i32),
+            Err(miss) => return self.push_new(miss, rule()),
+        }
+        true
+    }
+
+    /// Adds a short text that the column has not met; false, and nothing added, when it breaks a rule.
+    #[cold]
+    #[inline(never)]
+    fn push_new(&mut self, miss: Miss, rule: &TextRule) -> bool {
+        let code = self.interner.enter(miss, |text| rule.surely_admits(text.len()) || rule.admits(text));
         if let Some(code) = code {
             self.codes.push(code as i32);
         }
@@ -267,6 +315,8 @@ pub struct Columns {
     /// Unknown members, where they are kept; a column of no rows elsewhere.
     pub extra: Plain,
     keeps_extra: bool,
+    /// Whether somebody wants day and hour of the event times.
+    pub keeps_hours: bool,
     /// UTC day of the event time.
     pub event_date: Vec<i32>,
     /// UTC hour of the event time.
@@ -287,7 +337,7 @@ impl Columns {
         Columns {
             rows: 0,
             uuids: many(plan.uuids, || Uuids { bytes: Vec::with_capacity(rows * 16), nulls: Nulls::default() }),
-            texts: many(plan.texts.len(), || Text::new(rows)),
+            texts: plan.texts.iter().map(|rule| Text::new(rows, rule)).collect(),
             jsons: many(plan.jsons, || Plain::new(rows)),
             integers: many(plan.integers.len(), || Fixed::new(rows)),
             numbers: many(plan.numbers.len(), || Fixed::new(rows)),
@@ -299,6 +349,7 @@ impl Columns {
             arrays: many(plan.arrays.len(), || Lists { ends: vec![0], nulls: Nulls::default() }),
             extra: Plain::new(if plan.unknown == Unknown::Keep { rows } else { 0 }),
             keeps_extra: plan.unknown == Unknown::Keep,
+            keeps_hours: true,
             event_date: Vec::with_capacity(rows),
             event_hour: Vec::with_capacity(rows),
             memo: DayMemo::default(),
@@ -310,6 +361,7 @@ impl Columns {
     pub fn for_verdicts(plan: &Plan, rows: usize) -> Columns {
         let mut columns = Columns::new(plan, rows);
         columns.texts.iter_mut().for_each(|text| text.verdicts = Some(Admitted::default()));
+        columns.keeps_hours = false;
         columns
     }
 
@@ -338,8 +390,10 @@ impl Columns {
     /// Accepts the row that was pushed; `event_us` is its event time.
     #[inline(always)]
     pub fn accept(&mut self, event_us: i64) {
-        self.event_date.push(event_us.div_euclid(DAY_US) as i32);
-        self.event_hour.push((event_us.rem_euclid(DAY_US) / HOUR_US) as i32);
+        if self.keeps_hours {
+            self.event_date.push(event_us.div_euclid(DAY_US) as i32);
+            self.event_hour.push((event_us.rem_euclid(DAY_US) / HOUR_US) as i32);
+        }
         if self.keeps_extra {
             self.close_extra();
         }
@@ -372,8 +426,10 @@ impl Columns {
         self.integers.iter_mut().for_each(|column| column.values.reserve(rows));
         self.numbers.iter_mut().for_each(|column| column.values.reserve(rows));
         self.timestamps.iter_mut().for_each(|column| column.values.reserve(rows));
-        self.event_date.reserve(rows);
-        self.event_hour.reserve(rows);
+        if self.keeps_hours {
+            self.event_date.reserve(rows);
+            self.event_hour.reserve(rows);
+        }
     }
 
     /// Forgets what was pushed after the last accepted row.

@@ -46,11 +46,23 @@ pub fn generic() -> Arc<Plan> {
 /// The format of a JSON text: an array or one value is `json`, anything else one value per line.
 fn json_or_lines(body: &[u8]) -> Format {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'[') && is_value_and_more(body) {
+        return Format::Ndjson;
+    }
     let mut padded = Padded::default();
     padded.load(body);
     let mut limits = super::syntax::Limits { depth: usize::MAX, members: 0 };
     let one = first == Some(&b'[') || super::syntax::whole_value(padded.bytes(), body.len(), &mut limits).is_ok();
     if one { Format::Json } else { Format::Ndjson }
+}
+
+/// Whether the first line is a value and something follows it: the rest need not be looked at.
+fn is_value_and_more(body: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b'\n', body) else { return false };
+    let mut line = Padded::default();
+    line.load(&body[..end]);
+    let mut limits = super::syntax::Limits { depth: usize::MAX, members: 0 };
+    super::syntax::whole_value(line.bytes(), end, &mut limits).is_ok() && !body[end..].iter().all(u8::is_ascii_whitespace)
 }
 
 /// Parses a body into typed columns. Rules of range, enum, length, pattern and format of text are not applied yet.
@@ -68,11 +80,13 @@ pub fn parse_in(plan: Arc<Plan>, body: Bytes, format: Format, dialect: &Dialect,
         Format::Csv => return parse_rows(plan, body, dialect, received_us),
         Format::Avro | Format::Parquet => return parse_file(plan, body, format, received_us),
     }
-    let (admission, mut columns, records) = admit_rows(&*plan.typed()?, body, format, dialect, received_us)?;
+    let typed = plan.typed()?;
+    let (admission, mut columns, records) = admit_rows(&typed, body, format, dialect, received_us)?;
     let Admission { body, ranges, lines, errors: violations, .. } = admission;
     guarded(|| {
         let count = columns.rows;
-        let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&*plan.typed()?, &mut columns).into_iter().unzip();
+        let (fields, arrays): (Vec<_>, Vec<_>) = contract_arrays(&typed, &mut columns).into_iter().unzip();
+        typed.spare.give(columns);
         let rows = batch(fields, arrays, count)?;
         let given = Given::Records(Arc::new(Records { body, ranges, lines, format }));
         Ok(Events { plan: Arc::clone(&plan), rows, violations, given, records, received_us })

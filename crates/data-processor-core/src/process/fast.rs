@@ -4,10 +4,10 @@
 //! Law: whatever this road accepts, the slow road accepts with the same values.
 
 use super::columns::Columns;
-use super::number::{nearest_double, plain};
-use super::syntax::{Limits, value_end};
-use super::text::{PAD, number_end, skip_blank, skip_space, string_stop, unescape};
-use super::time::{epoch_us, timestamp};
+use super::number::{nearest_double, plain, short};
+use super::syntax::{Limits, value_end, value_end_in_line};
+use super::text::{PAD, Window, number_end, skip_blank, skip_space, string_stop, unescape, window};
+use super::time::{epoch_us, timestamp, utc_timestamp};
 use super::wide;
 use crate::contract::{Field, Kind, Node, Plan, Unknown};
 
@@ -46,7 +46,17 @@ pub fn leaf(plan: &Plan, bytes: &[u8], kind: Kind, at: usize, columns: &mut Colu
     }
 }
 
-impl<const LINE: bool> Road<'_, LINE> {
+/// What stands in an object where the expected field does not.
+enum Step {
+    /// Another field by its number, and the place of its value.
+    Field(usize, usize),
+    /// An unknown member that ends here.
+    Skipped(usize),
+    /// The end of the object, its bracket.
+    End(usize),
+}
+
+impl<'a, const LINE: bool> Road<'a, LINE> {
     /// The first byte at or after `at` that is not white space of the record.
     #[inline(always)]
     fn space(&self, at: usize) -> usize {
@@ -54,58 +64,92 @@ impl<const LINE: bool> Road<'_, LINE> {
     }
 
     #[inline(always)]
-    fn object(&mut self, number: usize, open: usize, level: usize) -> Option<usize> {
-        let (plan, bytes) = (self.plan, self.bytes);
-        let node: &Node = &plan.nodes[number];
-        let mut seen = 0u64;
-        let mut unknown: Vec<&[u8]> = Vec::new();
-        let mut next = 0; // the field that should come now
-        let mut at = open; // at the bracket, then at each comma
-        let mut separator = b'{';
+    fn object(&mut self, number: usize, mut at: usize, level: usize) -> Option<usize> {
+        let node: &'a Node = &self.plan.nodes[number];
+        let mut expected = &node.fields[..];
+        let (mut seen, mut members, mut unknown) = (0, 0, Vec::new());
+        let mut separator = b'{'; // it is at `at`, later a comma
         loop {
-            let (found, field) = match node.fields.get(next) {
-                Some(field) if field.stands_at(bytes, at) => {
+            let here = window(self.bytes, at);
+            let field = match expected.split_first() {
+                Some((field, others)) if field.stands_at(here, 0) => {
                     at += field.literal_length;
-                    (next, field)
+                    expected = others;
+                    field
                 }
-                _ => {
-                    let (name, value) = match self.name(at, separator)? {
-                        Name::End(at) => {
-                            at_end(node, seen)?;
-                            self.absent(node, seen);
-                            self.members += seen.count_ones() as usize + unknown.len();
-                            return Some(at + 1);
-                        }
-                        Name::At(start, end, value) => ((start, end), value),
-                    };
-                    (at, separator) = (value, b',');
-                    match node.probe(bytes, name.0, name.1) {
-                        Some(found) => (found, &node.fields[found]),
-                        None => {
-                            let name = &bytes[name.0..name.1];
-                            if unknown.len() == FEW || unknown.contains(&name) {
-                                return None;
-                            }
-                            unknown.push(name);
-                            at = self.unknown(node, name, self.space(at), level)?;
-                            continue;
-                        }
+                _ => match self.unexpected(node, here, at, separator, &mut unknown, level)? {
+                    Step::Field(found, value) => {
+                        at = value;
+                        expected = &node.fields[found + 1..];
+                        &node.fields[found]
                     }
-                }
+                    Step::Skipped(end) => {
+                        (at, separator) = (end, b',');
+                        continue;
+                    }
+                    Step::End(end) => {
+                        self.members += members + unknown.len();
+                        return self.absent(node, seen).then_some(end + 1);
+                    }
+                },
             };
-            if bytes[at] <= b' ' {
-                at = self.space(at);
-            }
-            if seen & 1 << found != 0 {
+            if seen & field.bit != 0 {
                 return None;
             }
-            seen |= 1 << found;
-            (next, separator) = (found + 1, b',');
-            at = match self.value(field.kind, at, level) {
-                Some(end) => end,
-                None => self.null(field, at)?,
+            (seen, members, separator) = (seen | field.bit, members + 1, b',');
+            at = loop {
+                if let Some(end) = self.value(field.kind, at, level) {
+                    break end;
+                }
+                // Nothing was pushed: white space stands first, or a null.
+                let value = self.space(at);
+                if value == at {
+                    break self.null(field, at)?;
+                }
+                at = value;
             };
         }
+    }
+
+    /// What stands at `at` where the expected field does not: its window is `here`.
+    #[inline(always)]
+    fn unexpected(
+        &mut self,
+        node: &Node,
+        here: &Window,
+        at: usize,
+        separator: u8,
+        unknown: &mut Vec<&'a [u8]>,
+        level: usize,
+    ) -> Option<Step> {
+        if here[0] == separator
+            && let Some(found) = node.glance(here, 0)
+        {
+            return Some(Step::Field(found, at + node.fields[found].literal_length));
+        }
+        if here[0] == b'}' && separator == b',' {
+            return Some(Step::End(at));
+        }
+        self.spaced(node, at, separator, unknown, level)
+    }
+
+    /// As [`Road::unexpected`] for a member behind white space, an unknown one, or the end.
+    #[inline(never)]
+    fn spaced(&mut self, node: &Node, at: usize, separator: u8, unknown: &mut Vec<&'a [u8]>, level: usize) -> Option<Step> {
+        let bytes = self.bytes;
+        let (start, end, value) = match self.name(at, separator)? {
+            Name::End(at) => return Some(Step::End(at)),
+            Name::At(start, end, value) => (start, end, value),
+        };
+        if let Some(found) = node.probe(bytes, start, end) {
+            return Some(Step::Field(found, value));
+        }
+        let name = &bytes[start..end];
+        if unknown.len() == FEW || unknown.contains(&name) {
+            return None;
+        }
+        unknown.push(name);
+        Some(Step::Skipped(self.unknown(node, name, self.space(value), level)?))
     }
 
     /// What follows a value or the opening bracket: the end of the object, or a name and the place of its value.
@@ -134,14 +178,18 @@ impl<const LINE: bool> Road<'_, LINE> {
         (bytes[colon] == b':').then_some(Name::At(at + 1, end, colon + 1))
     }
 
-    /// Nulls for the fields that did not come.
+    /// Nulls for the fields that did not come; false where one of them is required.
     #[inline(always)]
-    fn absent(&mut self, node: &Node, seen: u64) {
+    fn absent(&mut self, node: &Node, seen: u64) -> bool {
         let mut absent = node.all & !seen;
+        if absent & node.required != 0 {
+            return false;
+        }
         while absent != 0 {
             self.columns.push_null(self.plan, node.fields[absent.trailing_zeros() as usize].kind);
             absent &= absent - 1;
         }
+        true
     }
 
     fn unknown(&mut self, node: &Node, name: &[u8], at: usize, level: usize) -> Option<usize> {
@@ -170,24 +218,23 @@ impl<const LINE: bool> Road<'_, LINE> {
     /// The end of a value of any kind inside an object of `level`.
     fn skip(&mut self, at: usize, level: usize) -> Option<usize> {
         let mut limits = Limits { depth: self.plan.max_depth - level, members: 0 };
-        let end = value_end(self.bytes, at, &mut limits).ok()?;
+        let end = if LINE { value_end_in_line(self.bytes, at, &mut limits) } else { value_end(self.bytes, at, &mut limits) };
         self.members += limits.members;
-        (!LINE || memchr::memchr(b'\n', &self.bytes[at..end]).is_none()).then_some(end)
+        end.ok()
     }
 
     /// Reads a value and pushes it; for a null nothing is pushed, and None comes back.
     #[inline(always)]
     fn value(&mut self, kind: Kind, at: usize, level: usize) -> Option<usize> {
         let (plan, bytes) = (self.plan, self.bytes);
+        let here = window(bytes, at);
         match kind {
-            Kind::Text(leaf) => self.text(leaf, at),
-            Kind::Number(leaf) => self.number(leaf, at),
-            Kind::Integer(leaf) => {
-                let number = plain(bytes, at)?;
-                let value = number.integer()?;
-                plan.integers[leaf].admits(value).then(|| self.columns.integers[leaf].push(value))?;
-                Some(number.end)
-            }
+            Kind::Text(leaf) => self.text(leaf, at, here),
+            Kind::Number(leaf) => self.number(leaf, at, here),
+            Kind::Integer(leaf) => match short(here).and_then(|number| Some((number.integer()?, number.end))) {
+                Some((value, end)) => self.push_integer(leaf, value, at + end),
+                None => self.other_integer(leaf, at),
+            },
             Kind::Decimal(leaf) => {
                 let (number, rule) = (plain(bytes, at)?, &plan.decimals[leaf]);
                 let value = number.scaled(usize::from(rule.scale))?;
@@ -195,13 +242,13 @@ impl<const LINE: bool> Road<'_, LINE> {
                 Some(number.end)
             }
             Kind::Uuid(leaf) => {
-                if bytes[at] != b'"' || bytes[at + 37] != b'"' {
+                if here[0] != b'"' || here[37] != b'"' {
                     return None;
                 }
-                self.columns.uuids[leaf].push(wide::uuid(bytes, at + 1)?);
+                self.columns.uuids[leaf].push(wide::uuid(here, 1)?);
                 Some(at + 38)
             }
-            Kind::Timestamp(leaf) => self.timestamp(leaf, at),
+            Kind::Timestamp(leaf) => self.timestamp(leaf, at, here),
             Kind::Date(leaf) => {
                 let (start, end) = self.string(at)?;
                 self.columns.dates[leaf].push(super::time::date(bytes, start, end)?);
@@ -245,16 +292,32 @@ impl<const LINE: bool> Road<'_, LINE> {
     }
 
     #[inline(always)]
-    fn text(&mut self, leaf: usize, at: usize) -> Option<usize> {
-        let (bytes, rule) = (self.bytes, &self.plan.texts[leaf]);
-        if bytes[at] != b'"' {
+    fn text(&mut self, leaf: usize, at: usize, here: &Window) -> Option<usize> {
+        if here[0] != b'"' {
             return None;
         }
-        let end = string_stop(bytes, at + 1);
+        let first = wide::lane(here, 1);
+        let stops = wide::string_stops(first);
+        if stops == 0 {
+            return self.long_text(leaf, at);
+        }
+        let length = stops.trailing_zeros() as usize % 16;
+        if here[1 + length] != b'"' {
+            return self.escaped_text(leaf, at);
+        }
+        let plan = self.plan;
+        self.columns.texts[leaf].push_short(first, length, || &plan.texts[leaf]).then_some(at + length + 2)
+    }
+
+    /// A text of more than fifteen bytes.
+    #[inline(never)]
+    fn long_text(&mut self, leaf: usize, at: usize) -> Option<usize> {
+        let bytes = self.bytes;
+        let end = string_stop(bytes, at + 17);
         if bytes[end] != b'"' {
             return self.escaped_text(leaf, at);
         }
-        self.columns.texts[leaf].push(bytes, at + 1, end - at - 1, rule).then_some(end + 1)
+        self.columns.texts[leaf].push(bytes, at + 1, end - at - 1, &self.plan.texts[leaf]).then_some(end + 1)
     }
 
     #[cold]
@@ -268,21 +331,58 @@ impl<const LINE: bool> Road<'_, LINE> {
     }
 
     #[inline(always)]
-    fn number(&mut self, leaf: usize, at: usize) -> Option<usize> {
-        let short = plain(self.bytes, at).and_then(|number| Some((number.double()?, number.end)));
-        let (value, end) = match short {
-            Some(read) => read,
-            None => {
-                let end = number_end(self.bytes, at)?;
-                (nearest_double(&self.bytes[at..end])?, end)
-            }
-        };
-        self.plan.numbers[leaf].surely_admits(value, short.is_some()).then(|| self.columns.numbers[leaf].push(value))?;
+    fn push_integer(&mut self, leaf: usize, value: i64, end: usize) -> Option<usize> {
+        self.plan.integers[leaf].admits(value).then(|| self.columns.integers[leaf].push(value))?;
         Some(end)
     }
 
+    /// An integer of more than seven digits.
+    #[inline(never)]
+    fn other_integer(&mut self, leaf: usize, at: usize) -> Option<usize> {
+        let number = plain(self.bytes, at)?;
+        self.push_integer(leaf, number.integer()?, number.end)
+    }
+
     #[inline(always)]
-    fn timestamp(&mut self, leaf: usize, at: usize) -> Option<usize> {
+    fn number(&mut self, leaf: usize, at: usize, here: &Window) -> Option<usize> {
+        match short(here).and_then(|number| Some((number.double()?, number.end))) {
+            Some((value, end)) => self.push_number(leaf, value, true, at + end),
+            None => self.other_number(leaf, at),
+        }
+    }
+
+    /// `short`: it has at most 15 digits and no exponent.
+    #[inline(always)]
+    fn push_number(&mut self, leaf: usize, value: f64, short: bool, end: usize) -> Option<usize> {
+        self.plan.numbers[leaf].surely_admits(value, short).then(|| self.columns.numbers[leaf].push(value))?;
+        Some(end)
+    }
+
+    /// A number of more than seven digits, or with an exponent.
+    #[inline(never)]
+    fn other_number(&mut self, leaf: usize, at: usize) -> Option<usize> {
+        if let Some((value, end)) = plain(self.bytes, at).and_then(|number| Some((number.double()?, number.end))) {
+            return self.push_number(leaf, value, true, end);
+        }
+        let end = number_end(self.bytes, at)?;
+        self.push_number(leaf, nearest_double(&self.bytes[at..end])?, false, end)
+    }
+
+    #[inline(always)]
+    fn timestamp(&mut self, leaf: usize, at: usize, here: &Window) -> Option<usize> {
+        if here[0] == b'"'
+            && let Some((value, end)) = utc_timestamp(here, 1, &mut self.columns.memo)
+            && here[end] == b'"'
+        {
+            self.columns.timestamps[leaf].push(value);
+            return Some(at + end + 1);
+        }
+        self.other_timestamp(leaf, at)
+    }
+
+    /// A timestamp that is not in UTC, or not plain.
+    #[inline(never)]
+    fn other_timestamp(&mut self, leaf: usize, at: usize) -> Option<usize> {
         let rule = &self.plan.timestamps[leaf];
         if self.bytes[at] == b'"' {
             let (start, end) = self.string(at)?;
@@ -342,9 +442,4 @@ enum Name {
     End(usize),
     /// Start and end of a name, place after its colon.
     At(usize, usize, usize),
-}
-
-#[inline(always)]
-fn at_end(node: &Node, seen: u64) -> Option<()> {
-    (seen & node.required == node.required).then_some(())
 }

@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::text::u128_at;
+use super::wide::{Lane, first_bytes, lane};
 use crate::contract::TextRule;
 
 /// Slots of an empty table; a power of two.
@@ -23,6 +24,13 @@ pub struct Interner {
     keys: Vec<u128>,
     bytes: Vec<u8>,
     ends: Vec<i32>,
+}
+
+/// Where a short text that is new belongs.
+pub struct Miss {
+    slot: usize,
+    hash: u64,
+    key: u128,
 }
 
 #[inline(always)]
@@ -82,9 +90,9 @@ impl Interner {
         mix(hash, u128_at(text, text.len() - 16))
     }
 
-    /// The code of a text, or the free slot where it belongs.
+    /// The code of a text of more than 15 bytes, or the free slot where it belongs.
     #[inline(always)]
-    fn find(&self, hash: u64, same: impl Fn(usize) -> bool) -> Result<u32, usize> {
+    fn find(&self, hash: u64, key: u128, text: &[u8]) -> Result<u32, usize> {
         let mask = self.table.len() - 1;
         let (mut slot, tag) = (hash as usize & mask, tag(hash, mask));
         loop {
@@ -93,7 +101,7 @@ impl Interner {
                 return Err(slot);
             }
             let code = (entry & mask as u32).wrapping_sub(1);
-            if entry & !mask as u32 == tag && same(code as usize) {
+            if entry & !mask as u32 == tag && self.keys[code as usize] == key && self.text(code as usize) == text {
                 return Ok(code);
             }
             slot = (slot + 1) & mask;
@@ -104,21 +112,48 @@ impl Interner {
     /// and it is not kept: rules run once per distinct text.
     #[inline(always)]
     pub fn code(&mut self, bytes: &[u8], at: usize, length: usize, admits: impl FnOnce(&[u8]) -> bool) -> Option<u32> {
-        let text = &bytes[at..at + length];
-        let (hash, key, found);
         if length <= 15 {
-            key = short_key(bytes, at, length);
-            hash = self.hash(key);
-            found = self.find(hash, |code| self.keys[code] == key);
-        } else {
-            hash = self.hash_long(text);
-            key = LONG | u128::from(hash);
-            found = self.find(hash, |code| self.keys[code] == key && self.text(code) == text);
+            return self.short_code(lane(bytes, at), length).or_else(|miss| self.enter(miss, admits).ok_or(())).ok();
         }
-        match found {
+        let text = &bytes[at..at + length];
+        let hash = self.hash_long(text);
+        let key = LONG | u128::from(hash);
+        match self.find(hash, key, text) {
             Ok(code) => Some(code),
             Err(slot) => admits(text).then(|| self.add(slot, hash, key, text)),
         }
+    }
+
+    /// The code of the first `length` (at most 15) bytes of a lane; where they are new, what [`Interner::enter`] must know.
+    #[inline(always)]
+    pub fn short_code(&self, text: Lane, length: usize) -> Result<u32, Miss> {
+        let key = short_key(text, length);
+        let hash = self.hash(key);
+        let mask = self.table.len() - 1;
+        let (mut slot, tag) = (hash as usize & mask, tag(hash, mask));
+        loop {
+            let entry = self.table[slot];
+            if entry & !mask as u32 == tag {
+                // A free slot names a code that no text has.
+                let code = (entry & mask as u32).wrapping_sub(1);
+                if self.keys.get(code as usize) == Some(&key) {
+                    return Ok(code);
+                }
+            }
+            if entry == 0 {
+                return Err(Miss { slot, hash, key });
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    /// Gives a short text that is new a code, if it passes `admits`.
+    #[cold]
+    #[inline(never)]
+    pub fn enter(&mut self, miss: Miss, admits: impl FnOnce(&[u8]) -> bool) -> Option<u32> {
+        let text = miss.key.to_le_bytes();
+        let text = &text[..usize::from(text[15])];
+        admits(text).then(|| self.add(miss.slot, miss.hash, miss.key, text))
     }
 
     #[cold]
@@ -149,10 +184,10 @@ impl Interner {
     }
 }
 
-/// A text of at most 15 bytes and its length, as one number.
+/// A text of at most 15 bytes, the first of a lane, and its length, as one number.
 #[inline(always)]
-fn short_key(bytes: &[u8], at: usize, length: usize) -> u128 {
-    u128_at(bytes, at) & ((1 << (8 * length)) - 1) | (length as u128) << 120
+fn short_key(text: Lane, length: usize) -> u128 {
+    first_bytes(text, length) | (length as u128) << 120
 }
 
 /// The bits of a slot that the code leaves free, out of the upper half of the hash.
@@ -178,21 +213,26 @@ impl Admitted {
     /// Whether `rule` admits `bytes[at..at + length]` (padded buffer).
     #[inline(always)]
     pub fn admits(&mut self, bytes: &[u8], at: usize, length: usize, rule: &TextRule) -> bool {
-        let text = &bytes[at..at + length];
         if rule.surely_admits(length) {
             return true;
         }
         if length > 15 {
-            return rule.admits(text);
+            return rule.admits(&bytes[at..at + length]);
         }
-        let key = short_key(bytes, at, length);
+        self.admits_short(lane(bytes, at), length, rule)
+    }
+
+    /// As [`Admitted::admits`] for the first `length` (at most 15) bytes of a lane.
+    #[inline(always)]
+    pub fn admits_short(&mut self, text: Lane, length: usize, rule: &TextRule) -> bool {
+        let key = short_key(text, length);
         // Odd and with well-spread bits (2^64 / golden ratio): the top bits of the product depend on all below them.
         let mixed = (key as u64 ^ ((key >> 64) as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let slot = &mut self.0[(mixed >> 57) as usize % LATELY];
         if *slot == key {
             return true;
         }
-        let admitted = rule.admits(text);
+        let admitted = rule.admits(&text[..length]);
         if admitted {
             *slot = key;
         }

@@ -98,6 +98,32 @@ impl<'a> Judge<'a> {
         Some(end)
     }
 
+    /// Judges the line at `at` that is blank or that [`Judge::line`] did not take (`tried`): its end, and the verdict unless it is
+    /// blank. What a road left behind is forgotten.
+    #[cold]
+    pub fn other_line(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        until: usize,
+        tried: bool,
+        received_us: i64,
+    ) -> (usize, Option<Result<(), Refused>>) {
+        self.retract();
+        let stop = memchr::memchr(b'\n', &bytes[at..until]).map_or(until, |end| at + end);
+        let line = &bytes[at..without_return(bytes, at, stop)];
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return (stop, None);
+        }
+        // Behind a line lies a line feed, or the end: a good one ends just there.
+        let fast = !tried && simdutf8::basic::from_utf8(line).is_ok();
+        if fast && self.line(bytes, at, stop, received_us).is_some() {
+            return (stop, Some(Ok(())));
+        }
+        self.retract();
+        (stop, Some(self.slowly(line, received_us)))
+    }
+
     /// Tries the fast road for a record whose end is not known: the place after it and after white space, when it is good.
     ///
     /// The buffer must be UTF-8. After None the columns hold part of a record: retract them.
@@ -189,7 +215,13 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Columns that calls who want verdicts only hand on to each other.
+/// End of the line in `start..end` without one carriage return.
+#[inline(always)]
+pub fn without_return(bytes: &[u8], start: usize, end: usize) -> usize {
+    end - usize::from(end > start && bytes[end - 1] == b'\r')
+}
+
+/// Columns that calls hand on to each other: those of a plan hold verdicts only, those of its typed plan hold rows.
 #[derive(Default)]
 pub struct Spare(Mutex<Vec<Columns>>);
 

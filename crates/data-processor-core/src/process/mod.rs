@@ -55,6 +55,9 @@ use violation::Stage;
 /// Records that are copied and judged together, in bytes: they stay in the processor's own cache.
 const BLOCK_BYTES: usize = 128 << 10;
 
+/// Most bytes between two records that are copied with them: what lies between records that stand far apart is left where it is.
+const GAP_BYTES: usize = 256;
+
 /// Judges raw records (`RAW` layout): good rows (contract columns, `LINEAGE`) and dead rows (`LETTERS`).
 ///
 /// Pure and per record: good + dead == raw, order kept, and the cut of batches changes nothing but how text is encoded.
@@ -106,7 +109,8 @@ fn in_blocks(
     while first < count {
         let start = range(first).0;
         let mut until = first + 1;
-        while until < count && range(until).1 - start <= BLOCK_BYTES {
+        let near = |next: usize| range(next).1 - start <= BLOCK_BYTES && range(next).0 - range(next - 1).1 <= GAP_BYTES;
+        while until < count && near(until) {
             until += 1;
         }
         let end = range(until - 1).1;

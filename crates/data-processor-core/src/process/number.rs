@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::text::{number_end, u64_at};
+use super::text::{Window, number_end, u64_at};
 use super::wide::{first_digits, lane, other_than_digits};
 
 /// The exact value of a JSON number: ± 0.DIGITS × 10^point, without zeros at either end of the digits; zero has no digits.
@@ -120,7 +120,7 @@ fn exponent(token: &[u8]) -> i64 {
 const TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// A plain number: digits, at most one point, no exponent.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plain {
     /// All digits as one integer; meaningful up to 19 digits.
     pub mantissa: u64,
@@ -168,6 +168,32 @@ pub fn plain(bytes: &[u8], at: usize) -> Option<Plain> {
     (bytes[end] | 0x20 != b'e').then_some(Plain { mantissa, negative, whole, fraction, end })
 }
 
+/// As [`plain`] for a number of at most eight bytes, its sign apart, at the beginning of a window, whose place is 0.
+#[inline(always)]
+pub fn short(here: &Window) -> Option<Plain> {
+    let sign = usize::from(here[0] == b'-');
+    let text = lane(here, sign);
+    let others = other_than_digits(text) | 1 << 15;
+    let whole = others.trailing_zeros() as usize;
+    if whole == 0 || whole > 7 || text[0] == b'0' && whole > 1 {
+        return None;
+    }
+    let (word, bits) = (u64_at(&text, 0), 8 * whole);
+    let (mut digits, mut fraction, mut length) = (word, 0, whole);
+    if (word >> bits) as u8 == b'.' {
+        length = (others & (others - 1)).trailing_zeros() as usize;
+        fraction = length - whole - 1;
+        if fraction == 0 || length > 8 {
+            return None;
+        }
+        let before = (1 << bits) - 1;
+        digits = word & before | word >> 8 & !before; // the digits close up
+    }
+    let mantissa = first_digits(digits, whole + fraction);
+    let end = sign + length;
+    (here[end] | 0x20 != b'e').then_some(Plain { mantissa, negative: sign == 1, whole, fraction, end })
+}
+
 /// A plain number of any length, digit by digit.
 #[inline(never)]
 fn long(bytes: &[u8], first: usize, negative: bool) -> Option<Plain> {
@@ -206,7 +232,7 @@ impl Plain {
         if self.whole + self.fraction > 15 {
             return None;
         }
-        let value = self.mantissa as f64 / TEN[self.fraction];
+        let value = self.mantissa as i64 as f64 / TEN[self.fraction];
         Some(if self.negative { -value } else { value })
     }
 
@@ -238,7 +264,7 @@ pub fn nearest_double(token: &[u8]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::PAD;
+    use super::super::text::{PAD, window};
     use super::*;
 
     #[test]
@@ -253,6 +279,8 @@ mod tests {
                     bytes.resize(bytes.len() + PAD, 0);
                     let read = plain(&bytes, 0);
                     assert_eq!(read.is_none(), after.starts_with(['e', 'E']), "{number}{after}");
+                    let is_short = whole < 8 && whole + fraction < 8;
+                    assert_eq!(short(window(&bytes, 0)), read.filter(|_| is_short), "{number}{after}");
                     if let Some(read) = read {
                         assert_eq!(read.mantissa.to_string(), digits[..whole + fraction], "{number}");
                         assert_eq!((read.whole, read.fraction, read.end), (whole, fraction, number.len()), "{number}");
@@ -265,6 +293,7 @@ mod tests {
             let mut bytes = wrong.as_bytes().to_vec();
             bytes.resize(bytes.len() + PAD, 0);
             assert!(plain(&bytes, 0).is_none(), "{wrong}");
+            assert!(short(window(&bytes, 0)).is_none(), "{wrong}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! RFC 8259 to the letter: where a value ends, or what is wrong and where. No recursion, no tree.
 
-use super::text::{escape, number_end, skip_space, string_stop};
+use super::text::{escape, number_end, skip_blank, skip_space, string_stop};
 
 /// Why a text is refused; `at` is a byte offset in the scanned buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,20 @@ impl Open {
 ///
 /// Errors: [`Fault::Invalid`] at the first byte that cannot continue JSON, [`Fault::TooDeep`] where `limits.depth` is passed.
 pub fn value_end(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, Fault> {
+    end_of_value::<false>(bytes, at, limits)
+}
+
+/// As [`value_end`] inside a line: a line feed is no white space, so a scan never leaves the line. Zero bytes need not follow it.
+pub fn value_end_in_line(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, Fault> {
+    end_of_value::<true>(bytes, at, limits)
+}
+
+#[inline(always)]
+fn space<const LINE: bool>(bytes: &[u8], at: usize) -> usize {
+    if LINE { skip_blank(bytes, at) } else { skip_space(bytes, at) }
+}
+
+fn end_of_value<const LINE: bool>(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, Fault> {
     let mut open = Open::default();
     let mut at = at;
     loop {
@@ -73,12 +87,12 @@ pub fn value_end(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, 
                 if open.levels == limits.depth {
                     return Err(Fault::TooDeep);
                 }
-                let first = skip_space(bytes, at + 1);
+                let first = space::<LINE>(bytes, at + 1);
                 if bytes[first] == bracket + 2 {
                     first + 1 // in ASCII each closing bracket is two after its opening one
                 } else {
                     open.push(bracket == b'{');
-                    at = next_value(bytes, first, &open, limits)?;
+                    at = next_value::<LINE>(bytes, first, &open, limits)?;
                     continue;
                 }
             }
@@ -92,11 +106,11 @@ pub fn value_end(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, 
             if open.levels == 0 {
                 return Ok(at);
             }
-            at = skip_space(bytes, at);
+            at = space::<LINE>(bytes, at);
             let close = if open.in_object() { b'}' } else { b']' };
             match bytes[at] {
                 b',' => {
-                    at = next_value(bytes, skip_space(bytes, at + 1), &open, limits)?;
+                    at = next_value::<LINE>(bytes, space::<LINE>(bytes, at + 1), &open, limits)?;
                     break;
                 }
                 found if found == close => {
@@ -111,7 +125,7 @@ pub fn value_end(bytes: &[u8], at: usize, limits: &mut Limits) -> Result<usize, 
 
 /// Counts a member or item; in an object reads its name. The place of its value.
 #[inline(always)]
-fn next_value(bytes: &[u8], at: usize, open: &Open, limits: &mut Limits) -> Result<usize, Fault> {
+fn next_value<const LINE: bool>(bytes: &[u8], at: usize, open: &Open, limits: &mut Limits) -> Result<usize, Fault> {
     limits.members += 1;
     if !open.in_object() {
         return Ok(at);
@@ -119,11 +133,11 @@ fn next_value(bytes: &[u8], at: usize, open: &Open, limits: &mut Limits) -> Resu
     if bytes[at] != b'"' {
         return Err(Fault::Invalid { at });
     }
-    let colon = skip_space(bytes, string_end(bytes, at + 1)?);
+    let colon = space::<LINE>(bytes, string_end(bytes, at + 1)?);
     if bytes[colon] != b':' {
         return Err(Fault::Invalid { at: colon });
     }
-    Ok(skip_space(bytes, colon + 1))
+    Ok(space::<LINE>(bytes, colon + 1))
 }
 
 /// The place after the closing quote of a string whose text begins at `at`.
@@ -193,6 +207,22 @@ mod tests {
         for (text, at) in cases {
             assert_eq!(check(text, 64), Err(Fault::Invalid { at }), "{text}");
         }
+    }
+
+    #[test]
+    fn in_a_line_a_line_feed_ends_every_scan() {
+        let end = |text: &str| {
+            let bytes = [text.as_bytes(), &[b' '; PAD]].concat();
+            value_end_in_line(&bytes, 0, &mut Limits { depth: 9, members: 0 })
+        };
+        for value in ["{ \"a\" :\t[ 1 , {} ] }", "[]", "\"a b\"", "12.5e-3", "true", "{\"a\":\"\\u00e9\"}"] {
+            assert_eq!(end(&format!("{value}\n")), Ok(value.len()), "{value}");
+            for cut in 1..value.len() {
+                let found = end(&format!("{}\n", &value[..cut]));
+                assert!(found.is_err() || found == Ok(cut) && value.starts_with('1'), "{value} cut at {cut}");
+            }
+        }
+        assert_eq!(end("[1,\n2]"), Err(Fault::Invalid { at: 3 }));
     }
 
     #[test]

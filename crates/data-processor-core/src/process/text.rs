@@ -7,6 +7,15 @@ use super::wide;
 /// Readable bytes a buffer must hold after the end of the text that is scanned.
 pub const PAD: usize = 64;
 
+/// The bytes from a place on that are readable whatever they are.
+pub type Window = [u8; PAD];
+
+/// The window at `at`.
+#[inline(always)]
+pub fn window(bytes: &[u8], at: usize) -> &Window {
+    bytes[at..].first_chunk().unwrap()
+}
+
 /// Eight bytes at `at`, little endian.
 #[inline(always)]
 pub fn u64_at(bytes: &[u8], at: usize) -> u64 {

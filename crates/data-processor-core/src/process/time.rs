@@ -175,7 +175,9 @@ pub fn timestamp(bytes: &[u8], start: usize, end: usize, zone: Option<Zone>, mem
         return Err(TimeFault::Invalid);
     }
     let day = memo.day(bytes, start).ok_or(TimeFault::Invalid)?;
-    if let Some(us) = utc_clock(bytes, start + 10, end) {
+    if let Some((us, rest)) = utc_clock(bytes, start + 10)
+        && rest == end
+    {
         return Ok(day * DAY_US + us);
     }
     let clock = clock(bytes, start + 10, end).ok_or(TimeFault::Invalid)?;
@@ -192,9 +194,18 @@ pub fn timestamp(bytes: &[u8], start: usize, end: usize, zone: Option<Zone>, mem
     if (FIRST_US..=LAST_US).contains(&utc) { Ok(utc) } else { Err(TimeFault::Invalid) }
 }
 
-/// µs of the day of the text in `at..end` if it is `Thh:mm:ssZ`, in most cases with a fraction; None: [`clock`] knows.
+/// The instant of the text at `start` and the place after its `Z`, if it is in UTC and plain; None: [`timestamp`] knows.
 #[inline(always)]
-fn utc_clock(bytes: &[u8], at: usize, end: usize) -> Option<i64> {
+pub fn utc_timestamp(bytes: &[u8], start: usize, memo: &mut DayMemo) -> Option<(i64, usize)> {
+    let day = memo.day(bytes, start)?;
+    let (us, end) = utc_clock(bytes, start + 10)?;
+    Some((day * DAY_US + us, end))
+}
+
+/// µs of the day of the text at `at` if it is `Thh:mm:ssZ`, in most cases with a fraction, and the place after it; None: [`clock`]
+/// knows.
+#[inline(always)]
+fn utc_clock(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     let text: &[u8; 36] = bytes[at..at + 36].try_into().unwrap();
     let clock = u64_at(text, 1); // hh:mm:ss
     const COLONS: u64 = 0x0000_ff00_00ff_0000;
@@ -219,7 +230,7 @@ fn utc_clock(bytes: &[u8], at: usize, end: usize) -> Option<i64> {
         us += (first_digits(u64_at(text, 10), kept) * SCALE[kept]) as i64;
         rest = 10 + count;
     }
-    (text[rest] | 0x20 == b'z' && at + rest + 1 == end).then_some(us)
+    (text[rest] | 0x20 == b'z').then_some((us, at + rest + 1))
 }
 
 /// µs of the last of so many digits of a second.

@@ -1,7 +1,7 @@
 //! Eight, sixteen and thirty-two bytes at once. On x86-64 by SSE2, elsewhere byte by byte with the same results.
 //!
 //! The only `unsafe` here is calling SSE2 instructions: they belong to every x86-64 processor and work on registers only, every
-//! load is that of a Rust array.
+//! load is that of a Rust array. One of them is a hint that loads nothing.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
@@ -18,6 +18,32 @@ pub type Lane = [u8; 16];
 #[inline(always)]
 pub fn lane(bytes: &[u8], at: usize) -> Lane {
     bytes[at..at + 16].try_into().unwrap()
+}
+
+/// The first bytes of a lane; what lies behind them is zero. `count` is at most 15.
+#[inline(always)]
+pub fn first_bytes(lane: Lane, count: usize) -> u128 {
+    const MASKS: [u128; 16] = {
+        let (mut masks, mut count) = ([0; 16], 0);
+        while count < 16 {
+            masks[count] = (1 << (8 * count)) - 1;
+            count += 1;
+        }
+        masks
+    };
+    u128::from_le_bytes(lane) & MASKS[count % 16]
+}
+
+/// Asks that the bytes at `at`, if there are any, be near when they are read; says nothing about them.
+#[inline(always)]
+pub fn come_near(bytes: &[u8], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(byte) = bytes.get(at) {
+        // SAFETY: a hint, part of SSE like the rest; the address is that of a byte of ours.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(std::ptr::from_ref(byte).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, at);
 }
 
 /// Bit `n` is set where `test` holds for byte `n`.
@@ -50,31 +76,41 @@ impl Spelling {
     #[inline(always)]
     pub fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
         let text: &[u8; 32] = bytes[at..at + 32].try_into().unwrap();
-        self.is_start_of(text)
+        self.is_start_of(text, [0xff; 16])
     }
 
+    /// Whether it stands at `at` but for its first byte, which may be another; the buffer holds 32 bytes from there.
+    #[inline(always)]
+    pub fn stands_at_but_first(&self, bytes: &[u8], at: usize) -> bool {
+        let text: &[u8; 32] = bytes[at..at + 32].try_into().unwrap();
+        const BUT_FIRST: Lane = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255];
+        self.is_start_of(text, BUT_FIRST)
+    }
+
+    /// Whether a text begins so; of the first sixteen bytes those in `counting` count.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn is_start_of(&self, text: &[u8; 32]) -> bool {
+    fn is_start_of(&self, text: &[u8; 32], counting: Lane) -> bool {
         let load = |lane: Lane| -> __m128i { bytemuck::cast(lane) };
         // SAFETY: SSE2 is always there, registers only.
         unsafe {
             let differs = |half: usize| {
                 _mm_and_si128(_mm_xor_si128(load(lane(text, half * 16)), load(self.bytes[half])), load(self.mask[half]))
             };
-            let same = _mm_cmpeq_epi8(_mm_or_si128(differs(0), differs(1)), _mm_setzero_si128());
+            let first = _mm_and_si128(differs(0), load(counting));
+            let same = _mm_cmpeq_epi8(_mm_or_si128(first, differs(1)), _mm_setzero_si128());
             _mm_movemask_epi8(same) == 0xffff
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
-    fn is_start_of(&self, text: &[u8; 32]) -> bool {
+    fn is_start_of(&self, text: &[u8; 32], counting: Lane) -> bool {
         let differs = |half: usize| {
             let word = |lane: Lane| u128::from_le_bytes(lane);
             (word(lane(text, half * 16)) ^ word(self.bytes[half])) & word(self.mask[half])
         };
-        differs(0) | differs(1) == 0
+        differs(0) & u128::from_le_bytes(counting) | differs(1) == 0
     }
 }
 
@@ -128,6 +164,12 @@ pub fn string_stops(lane: Lane) -> u32 {
         let control = _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1f)), chunk);
         _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
     }
+}
+
+/// One bit per byte that is a quote, a backslash or a control byte.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn string_stops(lane: Lane) -> u32 {
+    bits(lane, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }
 
 /// One bit per byte that is no digit.
@@ -278,7 +320,6 @@ mod tests {
         for lane in lanes() {
             assert_eq!(other_than_digits(lane), bits(lane, |byte| !byte.is_ascii_digit()));
             assert_eq!(stops(lane), bits(lane, |byte| byte == b'.'));
-            #[cfg(target_arch = "x86_64")]
             assert_eq!(string_stops(lane), bits(lane, |byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
         }
     }
@@ -332,7 +373,14 @@ mod tests {
         assert!(!Spelling::new(b"\"properties\":").stands_at(text, 1));
         assert!(Spelling::new(&text[..32]).stands_at(text, 0));
         let mut other = *text;
+        other[0] ^= 1;
+        assert!(!Spelling::new(&text[..32]).stands_at(&other, 0));
+        assert!(Spelling::new(&text[..32]).stands_at_but_first(&other, 0));
+        other[1] ^= 1;
+        assert!(!Spelling::new(&text[..32]).stands_at_but_first(&other, 0));
+        other = *text;
         other[31] ^= 1;
+        assert!(!Spelling::new(&text[..32]).stands_at_but_first(&other, 0));
         assert!(!Spelling::new(&text[..32]).stands_at(&other, 0));
     }
 }

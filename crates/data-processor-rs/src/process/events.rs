@@ -44,8 +44,8 @@ impl Events {
     }
 
     #[getter]
-    fn violations(&self, py: Python<'_>) -> PyResult<Vec<ValidationError>> {
-        errors(py, &self.0.violations)
+    fn violations(&self) -> Vec<ValidationError> {
+        errors(self.0.violations.clone())
     }
 
     #[getter]
@@ -54,54 +54,60 @@ impl Events {
     }
 }
 
-/// One broken rule of one record.
-#[pyclass(frozen, get_all, module = "data_processor_rs")]
-pub struct ValidationError {
-    index: usize,
-    path: String,
-    code: &'static str,
-    message: String,
-    hint: String,
-    value: Py<PyAny>,
-}
+/// One broken rule of one record. Its parts become Python's when somebody asks.
+#[pyclass(frozen, module = "data_processor_rs")]
+pub struct ValidationError(Indexed);
 
 #[pymethods]
 impl ValidationError {
+    #[getter]
+    fn index(&self) -> usize {
+        self.0.index
+    }
+
+    #[getter]
+    fn path(&self) -> &str {
+        &self.0.violation.path
+    }
+
+    #[getter]
+    fn code(&self) -> &'static str {
+        self.0.violation.code
+    }
+
+    #[getter]
+    fn message(&self) -> &str {
+        &self.0.violation.message
+    }
+
+    #[getter]
+    fn hint(&self) -> &str {
+        &self.0.violation.hint
+    }
+
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        json_value(py, self.0.violation.value.as_deref())
+    }
+
     /// The violation as the dict that HTTP answers show.
     fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        dict.set_item("index", self.index)?;
-        dict.set_item("path", &self.path)?;
-        dict.set_item("code", self.code)?;
-        dict.set_item("message", &self.message)?;
-        dict.set_item("hint", &self.hint)?;
-        dict.set_item("value", &self.value)?;
-        Ok(dict)
+        super::as_dict(py, self.0.index, &self.0.violation)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let value = self.value.bind(py).repr()?;
+        let value = self.value(py)?.repr()?;
+        let Indexed { index, violation } = &self.0;
         Ok(format!(
-            "ValidationError(index={}, path={:?}, code={:?}, message={:?}, value={value})",
-            self.index, self.path, self.code, self.message
+            "ValidationError(index={index}, path={:?}, code={:?}, message={:?}, value={value})",
+            violation.path, violation.code, violation.message
         ))
     }
 }
 
-fn errors(py: Python<'_>, found: &[Indexed]) -> PyResult<Vec<ValidationError>> {
-    found.iter().map(|found| error(py, found)).collect()
-}
-
-pub fn error(py: Python<'_>, found: &Indexed) -> PyResult<ValidationError> {
-    let violation = &found.violation;
-    Ok(ValidationError {
-        index: found.index,
-        path: violation.path.clone(),
-        code: violation.code,
-        message: violation.message.clone(),
-        hint: violation.hint.clone(),
-        value: json_value(py, violation.value.as_deref())?.unbind(),
-    })
+/// Violations for Python.
+pub fn errors(found: Vec<Indexed>) -> Vec<ValidationError> {
+    found.into_iter().map(ValidationError).collect()
 }
 
 fn plan_of(plan: Option<&Plan>, otherwise: impl FnOnce() -> Arc<contract::Plan>) -> Arc<contract::Plan> {
@@ -152,8 +158,7 @@ pub fn parse_json(py: Python<'_>, data: PyBackedBytes, plan: Option<&Plan>) -> P
 #[pyo3(signature = (events, plan = None))]
 pub fn validate_schema(py: Python<'_>, events: &Events, plan: Option<&Plan>) -> PyResult<Vec<ValidationError>> {
     let (events, plan) = (Arc::clone(&events.0), plan_of(plan, || Arc::clone(&events.0.plan)));
-    let found = py.detach(|| events::validate(&events, &plan)).map_err(|error| to_python(py, error))?;
-    errors(py, &found)
+    py.detach(|| events::validate(&events, &plan)).map(errors).map_err(|error| to_python(py, error))
 }
 
 /// Valid rows with `event_date` and `event_hour`.

@@ -12,7 +12,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::Plan;
-use super::events::{Events, ValidationError, error, parsed};
+use super::events::{Events, ValidationError, errors, parsed};
 use crate::errors::to_python;
 use crate::rows::Rows;
 
@@ -32,10 +32,10 @@ impl FileBatch {
     }
 
     #[getter]
-    fn violations(&self, py: Python<'_>) -> PyResult<Vec<ValidationError>> {
+    fn violations(&self) -> Vec<ValidationError> {
         let refused = self.0.refused.iter();
         let found = refused.flat_map(|(at, (_, violations))| violations.iter().map(move |violation| (*at, violation)));
-        found.map(|(at, violation)| error(py, &Indexed { index: at as usize, violation: violation.clone() })).collect()
+        errors(found.map(|(at, violation)| Indexed { index: at as usize, violation: violation.clone() }).collect())
     }
 
     #[getter]
