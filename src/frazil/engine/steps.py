@@ -162,11 +162,11 @@ def quality(project: Project, context: Context) -> Facts:
             severity=one.severity, observed=one.observed, share=one.share, failing=list(one.failing)[:5], message=one.message,
         )  # fmt: skip
     if report.critical:
-        told = "; ".join(f"{one.table}: {one.message or one.expectation}" for one in report.critical[:3])
+        told = "; ".join(one.message for one in report.critical[:3])
         raise Refuted(
-            f"{len(report.critical)} critical checks failed: {told}",
+            f"{len(report.critical)} critical check{'s' if len(report.critical) != 1 else ''} failed: {told}",
             code="quality.critical",
-            hint="the report names the failing rows' keys",
+            hint=f"`frazil quality show {report.run_id}` names the failing rows' keys",
             report=report.run_id,
             checks=", ".join(f"{one.suite}.{one.expectation}" for one in report.critical[:20]),
         )

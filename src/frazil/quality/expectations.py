@@ -139,12 +139,7 @@ class Expectations:
             name, kwargs = check.expectation, {**check.kwargs, **({} if check.column is None else {"column": check.column})}
             if name.removeprefix("expect_") not in known:
                 name, kwargs = "unexpected_rows_expectation", {"unexpected_rows_query": _shown(check)}
-            facts: dict[str, Any] = {
-                "observed_value": str(result.observed),
-                "element_count": None,
-                "unexpected_percent": result.share * 100,
-            }
-            facts |= {"partial_unexpected_list": [str(row) for row in result.failing[:20]], "unexpected_count": len(result.failing)}
+            facts = _page_facts(result)
             config = ExpectationConfiguration(
                 type=name, kwargs=kwargs, severity=FailureSeverity(check.severity), description=result.message
             )
@@ -166,7 +161,19 @@ class Expectations:
         view: Any = DefaultJinjaPageView()
         html = view.render(ValidationResultsPageRenderer().render(page))
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(html)
+        file.write_text(html, "utf-8")
+
+
+def _page_facts(result: CheckResult) -> dict[str, Any]:
+    """What a page shows of a result. The library draws no row at all where a count is missing."""
+    failing = result.observed if isinstance(result.observed, int) else len(result.failing)
+    return {
+        "observed_value": str(result.observed),
+        "element_count": round(failing / result.share) if result.share else failing,
+        "unexpected_count": failing,
+        "unexpected_percent": result.share * 100,
+        "partial_unexpected_list": [str(row) for row in result.failing[:20]],
+    }
 
 
 def result_of(check: Check, number: int, checked: int, failing: Sequence[dict[str, Any]], observed: Any = None) -> CheckResult:

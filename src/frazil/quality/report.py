@@ -70,7 +70,7 @@ def write(settings: Settings, report: QualityReport) -> list[Path]:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{number:03}-{one.table}-{one.column or 'table'}-{one.expectation}")[:150]
         file, part = folder / f"{name}.json", folder / f".{name}.part"
         facts = {"run_id": report.run_id, "started_at": report.started_at, **asdict(one)}
-        part.write_text(json.dumps(facts, default=plain, ensure_ascii=False, indent=2) + "\n")
+        part.write_text(json.dumps(facts, default=plain, ensure_ascii=False, indent=2) + "\n", "utf-8")
         os.replace(part, file)
         written.append(file)
     return written
@@ -86,7 +86,7 @@ def index(folder: Path, report: QualityReport, pages: Sequence[tuple[str, str, b
     body = f"<h1>Quality {report.score:.1%}</h1><p>{report.started_at.isoformat()} · {report.run_id}</p><ul>{rows}</ul>"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "index.html"
-    file.write_text(f"{head}<body>{body}{f'<h2>Failed</h2><ul>{failed}</ul>' if failed else ''}</body></html>\n")
+    file.write_text(f"{head}<body>{body}{f'<h2>Failed</h2><ul>{failed}</ul>' if failed else ''}</body></html>\n", "utf-8")
     return file
 
 
