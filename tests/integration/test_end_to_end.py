@@ -9,10 +9,13 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from frazil.log import Record
+from frazil.project import Project
 from tests.integration.running import Up, frazil, up
 
 
@@ -152,6 +155,26 @@ def test_a_changed_contract_is_planned_against_recorded_traffic(shop: Path, traf
     for words in ((), ("events",)):
         same = frazil("contracts", "plan", *words, "--json", cwd=shop)
         assert (same.code, same.json["newly_bad"], same.json["newly_good"]) == (0, 0, 0), same.out
+
+
+def test_a_contract_that_was_changed_in_place_is_held_against_the_verdicts_that_were_given(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    frazil("init", str(root), "--example", "blank", cwd=tmp_path)
+    project = Project.at(root)
+    writer = project.log_writer(project.contract("events"))
+    record = Record(b'{"id": "0189d5a0-0000-7000-8000-000000000001", "at": "2026-11-20T12:00:00Z", "kind": "a", "amount": 1}')
+    writer.append([record], request=1, received_at=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    writer.close()
+    assert frazil("process", "--until-idle", cwd=root).code == 0
+    file = root / "contracts" / "events.odcs.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("{minimum: 0}", "{minimum: 2}"))
+    for words in ("contracts/events.odcs.yaml", "events"):
+        plan = frazil("contracts", "plan", words, "--json", cwd=root)
+        assert (plan.code, plan.json["newly_bad"]) == (1, 1), words
+    file.write_text(text.replace("logicalType: number\n        logicalTypeOptions: {minimum: 0}", "logicalType: string"))
+    [said] = [one for one in frazil("doctor", "--json", cwd=root).json if one["state"] == "bad"]
+    assert (said["part"], "amount" in said["says"]) == ("events: contract", True)
 
 
 def test_a_warehouse_that_does_not_know_a_new_field_is_a_problem_that_compile_mends(tmp_path: Path) -> None:

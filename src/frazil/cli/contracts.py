@@ -105,7 +105,7 @@ def show(name: Name = None, json: Json = False) -> None:
 
 
 def compiled(
-    name: Name = None,
+    name: Annotated[str | None, typer.Argument(metavar="CONTRACT", help="Default: every contract of the project.")] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Directory to write to; default: stdout, as one JSON object; on a terminal only names."),
@@ -146,7 +146,8 @@ def plan(
     """Judge recorded traffic under a changed contract and compare with the verdicts it was given. Changes nothing.
 
     Exit 1 when records that were good would become bad, the table cannot take the change, or the contract's `compatibility`
-    forbids it.
+    forbids it. Each difference of the rules can be told, and held against `compatibility`, only while the changed file lies beside
+    the project's own; of the project's own file the verdicts are compared.
     """
     from frazil.contract.load import load_file
     from frazil.engine.plan import planned
@@ -156,6 +157,10 @@ def plan(
         file, contract = None, str(file)
     changed = load_file(file) if file is not None else None
     name = contract or (changed.name if changed is not None else None)
+    if file is not None and file.resolve() in {Path(one.path).resolve() for one in project.contracts.values() if one.path}:
+        changed = None  # it was changed in place: the rules before are known by the verdicts they gave
+        if not json:
+            say("[dim]the project's own file: compared with the verdicts that records were given, not rule by rule[/]")
     with progress("records") as bar:
         task = bar.add_task("judging", total=None)
         result = planned(project, name, changed, last=last, judged=lambda count: bar.advance(task, count))

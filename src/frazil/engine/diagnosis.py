@@ -16,10 +16,11 @@ from frazil.contract import Contract
 from frazil.contract.windows import FILE as WINDOWS
 from frazil.contract.windows import WindowSpec
 from frazil.engine import heartbeat, lines
-from frazil.errors import EXIT_OPERATOR, FrazilError
+from frazil.errors import EXIT_OPERATOR, ContractError, FrazilError
 from frazil.project import Project
 from frazil.settings import Settings
 from frazil.sink.window_progress import progress
+from frazil.table.evolve import fitting
 
 _MANY_FILES = 200
 _MANY_LATE = 0.01  # of the records in the log
@@ -122,6 +123,10 @@ def _contract(project: Project, contract: Contract) -> Iterator[Finding]:
     yield Finding(f"{name}: log and table", "good", f"{end + 1:,} records, {lag:,} behind")
     yield _worker(project.settings, name, lag)
     table = project.lake.raw(contract)
+    try:
+        fitting(table, contract)
+    except ContractError as error:  # said before the first record that cannot land
+        yield Finding(f"{name}: contract", "bad", f"[{error.code}] {error.message}", error.hint)
     summary = head_summary(table)
     if int(summary.get("total-data-files", 0)) > _MANY_FILES:
         yield Finding(f"{name}: files", "advice", f"{summary['total-data-files']} data files", "frazil tables maintain")
