@@ -378,8 +378,8 @@ class Landing:
 
         `schema_json`: Iceberg schema of the contract's columns, `event_date` and `event_hour`. `received_at_us`: µs since 1970, bounds
         event times. `key`: columns that identify an event, dotted when nested; none: nothing is a duplicate. Keys that are no UUIDs
-        are told apart by 128 bits. `batch_bytes`: input of a batch, or of `threads` smaller ones. `buffer_bytes`: encoded bytes kept by all
-        open files together; past it the largest one writes a row group. Everything else: `write_iceberg_parquet`.
+        are told apart by 128 bits. `batch_bytes`: input of a batch, or of `threads` smaller ones. `buffer_bytes`: memory of all open
+        files together; past it those without new rows, then the largest, write a row group. Everything else: `write_iceberg_parquet`.
 
         Raises:
             KernelError: `landing.read`.

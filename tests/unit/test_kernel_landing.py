@@ -227,4 +227,4 @@ def test_memory_is_bounded_by_the_batch_not_by_the_input(tmp_path: Path, threads
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     whole = json.loads(done.stdout)
     assert whole["rows"] > 2_000_000
-    assert whole["grown_mb"] < 100, whole
+    assert whole["grown_mb"] < 64, whole  # 23 and 32 where this was written; 400 MB and 100 MB of input take the same

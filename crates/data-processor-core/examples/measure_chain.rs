@@ -1,6 +1,6 @@
-//! Measures the chain from a file of NDJSON to partitioned Parquet: CPU and wall nanoseconds per event, the median of several rounds.
+//! Measures the chain from a file of NDJSON to partitioned Parquet: CPU and wall nanoseconds per event, the median of several rounds, and memory.
 //!
-//! `cargo run --release --example measure_chain FILE PLAN.json SCHEMA.json KEY DAY [zstd level [rounds [batch bytes [part of a name]]]]`
+//! `cargo run --release --example measure_chain FILE PLAN.json SCHEMA.json KEY DAY [zstd level [rounds [batch bytes [part of a name [buffer bytes]]]]]`
 
 use std::fs::File;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ struct Job {
     day: String,
     level: i32,
     batch_bytes: usize,
+    buffer_bytes: usize,
 }
 
 impl Job {
@@ -48,7 +49,7 @@ impl Job {
             codec: Codec::Zstd(self.level),
             target_bytes: 128 << 20,
             durable: false,
-            buffer_bytes: 32 << 20,
+            buffer_bytes: self.buffer_bytes,
         };
         let schema = IcebergSchema::from_json(&self.schema).expect("a schema");
         (place, TableWriter::new(schema, options).expect("a writer"))
@@ -86,6 +87,13 @@ fn cpu_ns() -> f64 {
     at.tv_sec as f64 * 1e9 + at.tv_nsec as f64
 }
 
+/// Most memory that was resident at one time, MiB.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
 fn median(name: &str, rounds: usize, mut work: impl FnMut() -> usize) {
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -94,12 +102,12 @@ fn median(name: &str, rounds: usize, mut work: impl FnMut() -> usize) {
         cpu.push((cpu_ns() - start) / events);
         wall.push(began.elapsed().as_nanos() as f64 / events);
     }
-    let first = cpu[0];
+    let (first, peak) = (cpu[0], peak_mib());
     cpu.sort_by(f64::total_cmp);
     wall.sort_by(f64::total_cmp);
     let (cpu, wall) = ((cpu[rounds / 2], cpu[0]), (wall[rounds / 2], wall[0]));
     println!(
-        "{name:18} CPU {:6.0} ns/event (least {:.0}, first {first:.0})  wall {:6.0} (least {:.0})",
+        "{name:18} CPU {:6.0} ns/event (least {:.0}, first {first:.0})  wall {:6.0} (least {:.0})  resident at most {peak} MiB",
         cpu.0, cpu.1, wall.0, wall.1
     );
 }
@@ -118,6 +126,7 @@ fn main() {
         day: given[4].clone(),
         level,
         batch_bytes: number(7, 8 << 20),
+        buffer_bytes: number(9, 32 << 20),
     };
     let only = given.get(8).map_or("", String::as_str);
     for threads in [1, 2] {

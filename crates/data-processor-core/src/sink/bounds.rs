@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::encode::gather::run_of;
+use super::encode::gather::runs;
 use super::leaf::{Leaf, Source};
 use super::schema::Kind;
 
@@ -61,50 +61,54 @@ impl Edges {
 impl Extent {
     /// Takes in the values of some rows of a leaf.
     pub fn see(&mut self, leaf: &Leaf, rows: &[u32]) {
-        self.count_nans(leaf, rows);
+        let nans = self.count_nans(leaf, rows);
         let present = || rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
-        let seen = match (&leaf.source, run_of(leaf, rows)) {
-            (Source::Bool(values), _) => Edges::over(present().map(|row| values.value(row)), Ord::cmp, Edges::Bool),
-            (Source::I32(values), Some(run)) => spread(&values[run]).map_or(Edges::None, |(low, high)| Edges::I32(low, high)),
-            (Source::I64(values), Some(run)) => spread(&values[run]).map_or(Edges::None, |(low, high)| Edges::I64(low, high)),
-            (Source::I32(values), None) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I32),
-            (Source::I64(values), None) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I64),
-            (Source::Decimal(values), _) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::Decimal),
-            (Source::F32(values), _) => {
+        let whole = leaf.levels.is_none();
+        let seen = match &leaf.source {
+            Source::Bool(values) => Edges::over(present().map(|row| values.value(row)), Ord::cmp, Edges::Bool),
+            Source::I32(values) if whole => spread(rows, values, |value| value).map_or(Edges::None, |(a, b)| Edges::I32(a, b)),
+            Source::I64(values) if whole => spread(rows, values, |value| value).map_or(Edges::None, |(a, b)| Edges::I64(a, b)),
+            Source::F64(values) if whole && nans == 0 => {
+                let number = |key| f64::from_bits(turned(key).cast_unsigned());
+                let edges = spread(rows, values, |value: f64| turned(value.to_bits().cast_signed()));
+                edges.map_or(Edges::None, |(low, high)| Edges::F64(number(low), number(high)))
+            }
+            Source::I32(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I32),
+            Source::I64(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::I64),
+            Source::Decimal(values) => Edges::over(present().map(|row| values[row]), Ord::cmp, Edges::Decimal),
+            Source::F32(values) => {
                 Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f32::total_cmp, Edges::F32)
             }
-            (Source::F64(values), _) => {
+            Source::F64(values) => {
                 Edges::over(present().map(|row| values[row]).filter(|v| !v.is_nan()), f64::total_cmp, Edges::F64)
             }
-            (source, _) => {
-                let first = present().next().map_or(&[][..], |row| source.bytes(row));
-                let (mut low, mut high) = ((prefix(first), first), (prefix(first), first));
-                for row in present() {
-                    let value = source.bytes(row);
-                    let head = prefix(value);
-                    // Heads tell nearly all values apart; whole values are compared where one might be an edge.
-                    if head <= low.0 && (head, value) < low {
-                        low = (head, value);
-                    }
-                    if head >= high.0 && (head, value) > high {
-                        high = (head, value);
-                    }
-                }
-                if present().next().is_some() { Edges::Bytes(low.1.to_vec(), high.1.to_vec()) } else { Edges::None }
+            Source::Fixed(values, 16) if whole => {
+                let edge = |id: u128| id.to_be_bytes().to_vec();
+                let edges = spread(rows, values.as_chunks::<16>().0, u128::from_be_bytes);
+                edges.map_or(Edges::None, |(low, high)| Edges::Bytes(edge(low), edge(high)))
             }
+            Source::Bytes(ends, bytes) if whole => {
+                let value = |row: usize| &bytes[ends[row] as usize..ends[row + 1] as usize];
+                texts(runs(rows).flatten().map(value))
+            }
+            source => texts(present().map(|row| source.bytes(row))),
         };
         self.join(seen);
     }
 
-    /// Counts the values that are not a number.
-    pub fn count_nans(&mut self, leaf: &Leaf, rows: &[u32]) {
+    /// Counts the values that are not a number; how many there were.
+    pub fn count_nans(&mut self, leaf: &Leaf, rows: &[u32]) -> u64 {
         let present = rows.iter().map(|row| *row as usize).filter(|row| leaf.present(*row));
-        self.nans += match (&leaf.source, run_of(leaf, rows)) {
-            (Source::F64(values), Some(run)) => values[run].iter().filter(|value| value.is_nan()).count() as u64,
-            (Source::F32(values), _) => present.filter(|row| values[*row].is_nan()).count() as u64,
-            (Source::F64(values), _) => present.filter(|row| values[*row].is_nan()).count() as u64,
+        let nans = match &leaf.source {
+            Source::F64(values) if leaf.levels.is_none() => {
+                runs(rows).map(|run| values[run].iter().map(|value| u64::from(value.is_nan())).sum::<u64>()).sum()
+            }
+            Source::F32(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
+            Source::F64(values) => present.filter(|row| values[*row].is_nan()).count() as u64,
             _ => 0,
         };
+        self.nans += nans;
+        nans
     }
 
     /// Takes in other edges of the same leaf.
@@ -147,10 +151,34 @@ impl Extent {
     }
 }
 
-/// Smallest and largest of some numbers.
-fn spread<T: Copy + Ord>(values: &[T]) -> Option<(T, T)> {
-    let first = *values.first()?;
-    Some(values.iter().fold((first, first), |(low, high), value| (low.min(*value), high.max(*value))))
+/// Smallest and largest of the keys of some rows' values.
+fn spread<T: Copy, K: Copy + Ord>(rows: &[u32], values: &[T], key: impl Fn(T) -> K) -> Option<(K, K)> {
+    let first = key(values[*rows.first()? as usize]);
+    Some(runs(rows).fold((first, first), |spread, run| {
+        values[run].iter().fold(spread, |(low, high), value| (low.min(key(*value)), high.max(key(*value))))
+    }))
+}
+
+/// A double's bits as a number that sorts by total order, and back.
+fn turned(bits: i64) -> i64 {
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
+/// Smallest and largest by bytes.
+fn texts<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Edges {
+    let Some(first) = values.next() else { return Edges::None };
+    let (mut low, mut high) = ((prefix(first), first), (prefix(first), first));
+    for value in values {
+        let head = prefix(value);
+        // Heads tell nearly all values apart; whole values are compared where one might be an edge.
+        if head <= low.0 && (head, value) < low {
+            low = (head, value);
+        }
+        if head >= high.0 && (head, value) > high {
+            high = (head, value);
+        }
+    }
+    Edges::Bytes(low.1.to_vec(), high.1.to_vec())
 }
 
 /// The first bytes as a number that sorts as they do, so most values are told apart without a call; a zero byte equals none.
@@ -235,6 +263,14 @@ mod tests {
         let high = format!("a{}x", "\u{10ffff}".repeat(15));
         assert_eq!(text_bounds("", &high).1, Some(b"b".to_vec()));
         assert_eq!(text_bounds("", &"\u{10ffff}".repeat(17)).1, None);
+    }
+
+    #[test]
+    fn doubles_sort_as_their_turned_bits() {
+        let ordered = [f64::NEG_INFINITY, -2.5, -1e-300, -0.0, 0.0, 5e-324, 1.0, 1.5, f64::INFINITY];
+        let keys = ordered.map(|value| turned(value.to_bits().cast_signed()));
+        assert!(keys.is_sorted());
+        assert_eq!(keys.map(|key| turned(key).cast_unsigned()), ordered.map(f64::to_bits));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// A file behind a buffer: column chunks arrive in pieces of 8 KiB.
 type Out = BufWriter<File>;
 
-const OUT_BYTES: usize = 64 << 10;
+const OUT_BYTES: usize = 32 << 10;
 
 /// A batch in the shape its columns are written in.
 pub struct Shaped<'a>(Vec<ShapedColumn<'a>>);
@@ -66,6 +66,10 @@ pub struct OpenFile {
     columns: Vec<Encoders>,
     extents: Vec<Extent>,
     group_rows: usize,
+    last_batch: u64,
+    held: usize,
+    /// Of `held`, what encoders take before the first row.
+    fresh: usize,
 }
 
 fn encoders(writer: &SerializedFileWriter<Out>, schema: &IcebergSchema) -> parquet::errors::Result<Vec<Encoders>> {
@@ -95,6 +99,15 @@ fn encoders(writer: &SerializedFileWriter<Out>, schema: &IcebergSchema) -> parqu
     Ok(schema.columns.iter().map(encoders).collect())
 }
 
+/// Bytes of memory.
+fn memory(columns: &[Encoders]) -> usize {
+    let memory = |encoders: &Encoders| match encoders {
+        Encoders::Ours(writers) => writers.iter().map(ChunkWriter::held).sum::<usize>(),
+        Encoders::Arrow(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
+    };
+    columns.iter().map(memory).sum()
+}
+
 impl OpenFile {
     /// A file without rows.
     pub fn new(
@@ -109,8 +122,9 @@ impl OpenFile {
         let writer = SerializedFileWriter::new(BufWriter::with_capacity(OUT_BYTES, file), parquet.clone(), properties.clone())
             .map_err(broken)?;
         let columns = encoders(&writer, schema).map_err(broken)?;
+        let fresh = memory(&columns);
         let extents = vec![Extent::default(); writer.schema_descr().num_columns()];
-        Ok(OpenFile { path, day, writer, columns, extents, group_rows: 0 })
+        Ok(OpenFile { path, day, writer, columns, extents, group_rows: 0, last_batch: 0, held: fresh, fresh })
     }
 
     /// Appends rows of a batch; `batch` tells batches apart.
@@ -135,16 +149,42 @@ impl OpenFile {
             }
         }
         self.group_rows += rows.len();
+        self.last_batch = batch;
+        self.weigh();
         Ok(())
     }
 
     /// Encoded bytes not yet in the file.
-    pub fn buffered(&self) -> usize {
+    fn buffered(&self) -> usize {
         let size = |encoders: &Encoders| match encoders {
             Encoders::Ours(writers) => writers.iter().map(ChunkWriter::size).sum::<usize>(),
             Encoders::Arrow(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         };
         self.columns.iter().map(size).sum()
+    }
+
+    /// Bytes of memory that a row group would give back, about.
+    pub fn held(&self) -> usize {
+        self.held - self.fresh
+    }
+
+    /// Gives room back that only further rows would need.
+    pub fn rest(&mut self) {
+        for encoders in &mut self.columns {
+            if let Encoders::Ours(writers) = encoders {
+                writers.iter_mut().for_each(ChunkWriter::rest);
+            }
+        }
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
+        self.held = memory(&self.columns).max(self.fresh);
+    }
+
+    /// Number of the last batch that had rows for it.
+    pub fn last_batch(&self) -> u64 {
+        self.last_batch
     }
 
     /// Bytes of the file if it were closed now, about.
@@ -176,6 +216,8 @@ impl OpenFile {
         }
         group.close().map_err(broken)?;
         self.columns = encoders(&self.writer, schema).map_err(broken)?;
+        self.fresh = memory(&self.columns);
+        self.held = self.fresh;
         self.group_rows = 0;
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::align::align;
 use super::calendar::{day_name, day_of};
 use super::encode::Press;
 use super::file::{OpenFile, Shaped};
-use super::leaf::{Source, leaf_columns};
+use super::leaf::{Leaf, Source, leaf_columns};
 use super::place::Places;
 use super::schema::{Column, IcebergSchema, Kind};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,10 @@ use crate::error::{Error, ErrorKind, Result};
 const STEP_ROWS: usize = 131_072;
 const SMALL_STEP_ROWS: usize = 16_384;
 const SMALL_FILE_BYTES: u64 = 16 << 20;
-/// Encoded bytes kept in memory by all open files together, unless a writer is told otherwise.
+/// Batches without rows after which a file counts as idle, and the share of all memory that makes its row group worth writing.
+const IDLE_BATCHES: u64 = 1;
+const IDLE_SHARE: usize = 16;
+/// Bytes of memory that all open files may take together, unless a writer is told otherwise.
 pub const BUFFER_BYTES: usize = 256 << 20;
 
 /// How pages are compressed.
@@ -81,7 +84,7 @@ pub struct WriteOptions {
     pub target_bytes: u64,
     /// Whether files and directories are synced to disk.
     pub durable: bool,
-    /// Encoded bytes kept in memory by all open files together: past it the largest writes a row group.
+    /// Bytes of memory that all open files may take together: past it the idle ones, then the largest, write a row group.
     pub buffer_bytes: usize,
 }
 
@@ -101,6 +104,29 @@ pub struct DataFile {
     pub lower_bounds: BTreeMap<i32, Vec<u8>>,
     pub upper_bounds: BTreeMap<i32, Vec<u8>>,
     pub split_offsets: Vec<i64>,
+}
+
+/// Numbers below `rows` but for some of them, whose numbers rise.
+fn all_but(rows: u32, without: &[u32]) -> Vec<u32> {
+    let mut kept = Vec::with_capacity(rows as usize);
+    let mut from = 0;
+    for row in without {
+        kept.extend(from..*row);
+        from = row + 1;
+    }
+    kept.extend(from..rows);
+    kept
+}
+
+/// The day of all rows of a leaf, when it is easily seen to be one.
+fn only_day(leaf: &Leaf) -> Option<i32> {
+    match (&leaf.source, &leaf.levels) {
+        (Source::I64(instants), None) => {
+            let (first, last) = (day_of(*instants.iter().min()?), day_of(*instants.iter().max()?));
+            (first == last).then_some(first)
+        }
+        _ => None,
+    }
 }
 
 /// Writes batches of rows as day-partitioned Parquet files. Batches may come one after the other; nothing is in a file for
@@ -170,6 +196,9 @@ impl TableWriter {
                 self.append(day, &shaped, rows)?;
             }
         }
+        // Days come one after the other in most inputs: what a file keeps for its next rows is given back when none came.
+        let before = self.batches - 1;
+        self.open.values_mut().filter(|file| file.last_batch() == before).for_each(OpenFile::rest);
         Ok(())
     }
 
@@ -219,16 +248,15 @@ impl TableWriter {
     /// Numbers of the rows that are written by day, the days in order.
     fn by_day(&self, shaped: &Shaped, rows: usize, without: &[u32]) -> BTreeMap<Option<i32>, Vec<u32>> {
         let mut days: BTreeMap<Option<i32>, Vec<u32>> = BTreeMap::new();
-        let mut without = without.iter().copied().peekable();
-        let written = (0..rows as u32).filter(|row| without.next_if_eq(row).is_none());
-        let leaf = self.day_path.as_ref().and_then(|path| shaped.leaf(path[0], self.leaves_before(path)));
-        let Some(leaf) = leaf else {
-            let all: Vec<u32> = written.collect();
-            if !all.is_empty() {
-                days.insert(None, all);
-            }
+        let written = all_but(rows as u32, without);
+        if written.is_empty() {
             return days;
-        };
+        }
+        let leaf = self.day_path.as_ref().and_then(|path| shaped.leaf(path[0], self.leaves_before(path)));
+        let Some(leaf) = leaf else { return BTreeMap::from([(None, written)]) };
+        if let Some(day) = only_day(leaf) {
+            return BTreeMap::from([(Some(day), written)]);
+        }
         let day = |row: usize| match &leaf.source {
             _ if !leaf.present(row) => None,
             Source::I32(days) => Some(days[row]),
@@ -276,10 +304,33 @@ impl TableWriter {
                 file.flush(&self.schema, &mut self.press)?;
                 self.done.push(file.finish(&self.schema, self.options.durable)?);
             }
-        } else if self.open.values().map(OpenFile::buffered).sum::<usize>() > self.options.buffer_bytes
-            && let Some(largest) = self.open.values_mut().max_by_key(|file| file.buffered())
-        {
-            largest.flush(&self.schema, &mut self.press)?;
+        } else {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Writes row groups until memory is within its bound: first of files that got no rows lately, so that those of busy ones grow.
+    fn make_room(&mut self) -> Result<()> {
+        let mut held: usize = self.open.values().map(OpenFile::held).sum();
+        if held <= self.options.buffer_bytes {
+            return Ok(());
+        }
+        let worth = self.options.buffer_bytes / IDLE_SHARE;
+        let mut files: Vec<&mut OpenFile> = self.open.values_mut().collect();
+        // Idle files that are worth a row group come first, the one that waited longest before the others; then the largest.
+        let batches = self.batches;
+        files.sort_by_key(|file| match (file.last_batch(), file.held()) {
+            (last, held) if last + IDLE_BATCHES < batches && held >= worth => (last, 0),
+            (_, held) => (u64::MAX, usize::MAX - held),
+        });
+        for file in files {
+            if held <= self.options.buffer_bytes {
+                break;
+            }
+            held -= file.held();
+            file.flush(&self.schema, &mut self.press)?;
+            held += file.held();
         }
         Ok(())
     }
@@ -303,5 +354,73 @@ impl Drop for TableWriter {
         if !self.finished {
             self.created.iter().for_each(|path| drop(std::fs::remove_file(path)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    const DAY_US: i64 = 86_400_000_000;
+    const BUFFER: usize = 4 << 20;
+
+    fn writer(place: &std::path::Path) -> TableWriter {
+        let schema = r#"{"type": "struct", "fields": [{"id": 1, "name": "at", "required": true, "type": "timestamptz"},
+            {"id": 2, "name": "name", "required": true, "type": "string"}, {"id": 3, "name": "kind", "required": true, "type": "string"}]}"#;
+        let options = WriteOptions {
+            location: place.to_owned(),
+            partition: Some("at".into()),
+            prefix: String::new(),
+            codec: Codec::Zstd(1),
+            target_bytes: 128 << 20,
+            durable: false,
+            buffer_bytes: BUFFER,
+        };
+        TableWriter::new(IcebergSchema::from_json(schema).unwrap(), options).unwrap()
+    }
+
+    /// 4,096 rows at these instants.
+    fn rows(seed: u64, at: impl Fn(u64) -> i64) -> RecordBatch {
+        let numbers = || (0..4096_u64).map(|row| (seed * 4096 + row).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let at = TimestampMicrosecondArray::from_iter_values(numbers().map(at)).with_timezone("UTC");
+        let name = StringArray::from_iter_values(numbers().map(|number| format!("{number:016x}-{number:020}")));
+        let kind = StringArray::from_iter_values(numbers().map(|number| format!("k{}", number % 3000)));
+        let columns: [(&str, ArrayRef); 3] = [("at", Arc::new(at)), ("name", Arc::new(name)), ("kind", Arc::new(kind))];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn held(writer: &TableWriter) -> usize {
+        writer.open.values().map(OpenFile::held).sum()
+    }
+
+    #[test]
+    fn what_open_files_hold_is_bounded_whatever_was_written() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        let mut most = 0;
+        for batch in 0..120 {
+            writer.write(&rows(batch, |number| (number >> 20) as i64 % (7 * DAY_US))).unwrap();
+            most = most.max(held(&writer));
+        }
+        assert!(most <= BUFFER, "{most}");
+        assert!(most > BUFFER / 2, "{most}: the bound is not reached");
+        let files = writer.finish().unwrap();
+        assert_eq!(files.iter().map(|file| file.record_count).sum::<u64>(), 120 * 4096);
+        assert!(files.iter().all(|file| file.split_offsets.len() > 1));
+    }
+
+    #[test]
+    fn days_that_are_over_are_written_before_the_one_that_grows() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        for batch in 0..64 {
+            writer.write(&rows(batch, |_| (batch / 8) as i64 * DAY_US)).unwrap();
+            assert!(held(&writer) <= BUFFER);
+        }
+        let files = writer.finish().unwrap();
+        assert!(files.iter().map(|file| file.file_size_in_bytes).sum::<u64>() > BUFFER as u64);
+        assert_eq!(files.iter().map(|file| file.split_offsets.len()).collect::<Vec<_>>(), [1; 8]);
     }
 }

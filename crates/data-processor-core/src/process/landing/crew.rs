@@ -15,6 +15,9 @@ use crate::process::guarded;
 
 /// Pieces per thread that may be taken before the one whose turn it is.
 const AHEAD: usize = 2;
+/// Bytes that a thread alone reads at a time: they are still in the processor's cache when they are judged. Several threads
+/// take a piece at once, since its lines lie together.
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// The input: the number of the next piece, and its lines.
 struct Input<R> {
@@ -40,6 +43,8 @@ struct Board {
 struct Shared<R> {
     plan: Arc<Plan>,
     piece_bytes: usize,
+    /// Reads per piece.
+    blocks: usize,
     received_us: i64,
     ahead: usize,
     input: Mutex<Input<R>>,
@@ -73,6 +78,7 @@ impl<R: Read + Send + 'static> Crew<R> {
             input: Mutex::new(Input { number: 0, lines: Lines::new(source, plan.max_bytes) }),
             plan,
             piece_bytes,
+            blocks: if threads > 1 { 1 } else { (piece_bytes / BLOCK_BYTES).max(1) },
             received_us,
             ahead: if threads > 1 { AHEAD * threads } else { 1 },
             board: Mutex::default(),
@@ -145,27 +151,39 @@ impl<R: Read> Shared<R> {
         }
     }
 
-    /// Reads and judges the next piece.
+    /// Reads and judges the next piece; the board is told.
     fn work(&self, place: &mut Place) {
         let mut number = None;
-        let seen = guarded(|| {
-            let mut input = lock(&self.input);
-            let mine = *number.insert(input.number);
-            input.number += 1;
-            let more = input.lines.next(self.piece_bytes, &mut place.piece);
-            if !matches!(more, Ok(true)) {
-                // After an error nothing more is read; its piece is the last.
-                let mut board = lock(&self.board);
-                let total = mine + usize::from(more.is_err());
-                board.total = Some(board.total.map_or(total, |known| known.min(total)));
-            }
-            drop(input);
-            more.and_then(|more| more.then(|| place.desk.judge(&self.plan, &place.piece, self.received_us)).transpose())
-        });
+        let seen = guarded(|| self.judge(place, &mut number));
         let mut board = lock(&self.board);
         if let (Some(number), Some(seen)) = (number, seen.transpose()) {
             board.seen.insert(number, seen);
         }
         self.changed.notify_all();
+    }
+
+    /// Reads and judges the next piece, whose number is told; None at the end.
+    fn judge(&self, place: &mut Place, number: &mut Option<usize>) -> Result<Option<Seen>> {
+        let Place { piece, desk } = place;
+        let mut sitting = None;
+        for _ in 0..self.blocks {
+            let mut input = lock(&self.input);
+            let mine = *number.get_or_insert(input.number);
+            input.number = mine + 1;
+            let more = input.lines.next(self.piece_bytes / self.blocks, piece);
+            if !matches!(more, Ok(true)) {
+                // After an error nothing more is read; its piece is the last.
+                let mut board = lock(&self.board);
+                let total = mine + usize::from(more.is_err() || sitting.is_some());
+                board.total = Some(board.total.map_or(total, |known| known.min(total)));
+            }
+            drop(input);
+            if !more? {
+                break;
+            }
+            let whole = piece.len() * self.blocks;
+            sitting.get_or_insert_with(|| desk.open(&self.plan, whole, self.received_us)).all(piece);
+        }
+        sitting.map(|sitting| desk.close(sitting)).transpose()
     }
 }

@@ -72,26 +72,30 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Judges the lines of a piece.
-    pub fn judge(&mut self, plan: &Plan, piece: &Piece, received_us: i64) -> Result<Seen> {
-        let room = piece.len() / EVENT_BYTES;
+    /// Begins with a piece of about so many bytes.
+    pub fn open<'a>(&mut self, plan: &'a Plan, bytes: usize, received_us: i64) -> Sitting<'a> {
+        let room = bytes / EVENT_BYTES;
         let mut columns = self.columns.take().unwrap_or_else(|| Columns::new(plan, room));
         columns.make_room(plan, room);
-        let mut walk = Walk { judge: Judge::reusing(plan, columns), received_us, records: 0, lines: 0, dead: Vec::new() };
-        walk.all(piece);
-        let Walk { mut judge, records, lines, dead, .. } = walk;
+        Sitting { judge: Judge::reusing(plan, columns), received_us, records: 0, lines: 0, dead: Vec::new() }
+    }
+
+    /// What was seen.
+    pub fn close(&mut self, sitting: Sitting) -> Result<Seen> {
+        let Sitting { mut judge, records, lines, dead, .. } = sitting;
         if judge.columns.overflowed() {
             return Err(Error::new(ErrorKind::Process, "process.too_large", "a column of the batch passes 2 GiB")
                 .hint("choose smaller batches"));
         }
+        let plan = judge.plan();
         let rows = batches::rows(plan, &mut judge)?;
         self.columns = Some(judge.columns);
         Ok(Seen { rows, dead, records, lines })
     }
 }
 
-/// One way through a piece.
-struct Walk<'a> {
+/// A piece on the desk.
+pub struct Sitting<'a> {
     judge: Judge<'a>,
     received_us: i64,
     records: u64,
@@ -99,8 +103,9 @@ struct Walk<'a> {
     dead: Vec<Dead>,
 }
 
-impl Walk<'_> {
-    fn all(&mut self, piece: &Piece) {
+impl Sitting<'_> {
+    /// Judges the piece's next lines.
+    pub fn all(&mut self, piece: &Piece) {
         let (bytes, end, mut at) = (piece.padded(), piece.len(), 0);
         while at < end {
             let near = (at + BLOCK_BYTES).min(end);

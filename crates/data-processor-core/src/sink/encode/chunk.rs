@@ -1,11 +1,11 @@
 //! One leaf's column chunk in the making.
 
+use bytes::Bytes;
 use parquet::basic::{Encoding, Type as Physical};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::page::Page;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::super::bounds::Extent;
@@ -13,9 +13,9 @@ use super::super::footer;
 use super::super::leaf::{Leaf, Source};
 use super::super::schema::{Column, Kind};
 use super::dictionary::Dictionary;
-use super::gather::{Memo, UNKNOWN, for_present, gather, run_of};
+use super::gather::{Memo, UNKNOWN, for_present, gather, runs};
 use super::pack;
-use super::parts::Parts;
+use super::parts::{Parts, spelled};
 use super::press::Press;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -63,7 +63,7 @@ pub struct ChunkWriter {
     longs: Vec<i64>,
     raw: Vec<u8>,
     // the chunk so far
-    data: TrackedWrite<Vec<u8>>,
+    parts: Parts,
     pages: u32,
     total_rows: u64,
     nulls: u64,
@@ -102,7 +102,7 @@ impl ChunkWriter {
             codes: Vec::new(),
             longs: Vec::new(),
             raw: Vec::new(),
-            data: TrackedWrite::new(Vec::new()),
+            parts: Parts::default(),
             pages: 0,
             total_rows: 0,
             nulls: 0,
@@ -112,9 +112,24 @@ impl ChunkWriter {
         }
     }
 
-    /// Bytes held: pages that are done and an estimate of the one that is not.
+    /// Bytes in the file: pages that are done and an estimate of the one that is not.
     pub fn size(&self) -> usize {
-        self.data.bytes_written() + self.codes.len() + self.longs.len() * 3 + self.raw.len() + self.dictionary.size()
+        self.parts.bytes() + self.codes.len() + self.longs.len() * 3 + self.raw.len() + self.dictionary.size()
+    }
+
+    /// Bytes of memory.
+    pub fn held(&self) -> usize {
+        let page = self.codes.capacity() * 4 + self.longs.capacity() * 8 + self.raw.capacity() + self.levels.capacity();
+        self.parts.bytes() + page + self.memo.codes.capacity() * 4 + self.dictionary.held()
+    }
+
+    /// Gives room back that only further rows would need.
+    pub fn rest(&mut self) {
+        self.codes.shrink_to_fit();
+        self.longs.shrink_to_fit();
+        self.raw.shrink_to_fit();
+        self.levels.shrink_to_fit();
+        self.memo = Memo::default();
     }
 
     /// Appends the rows of one batch; `batch` tells batches apart.
@@ -205,9 +220,9 @@ impl ChunkWriter {
             }
             (_, Source::Fixed(values, 16)) => {
                 let (values, _) = values.as_chunks::<16>();
-                match run_of(leaf, rows) {
-                    Some(run) => self.raw.extend_from_slice(values[run].as_flattened()),
-                    None => for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row])),
+                match &leaf.levels {
+                    None => runs(rows).for_each(|run| self.raw.extend_from_slice(values[run].as_flattened())),
+                    Some(_) => for_present(leaf, rows, |row| self.raw.extend_from_slice(&values[row])),
                 }
             }
             (_, source) => return self.take_bytes(leaf, rows, source),
@@ -228,7 +243,7 @@ impl ChunkWriter {
             // What is not yet known is looked up afterwards: the loop over what is known has no branch.
             let known = &self.memo.codes;
             match &leaf.levels {
-                None => self.codes.extend(piece.iter().map(|row| known[codes[*row as usize] as usize])),
+                None => runs(piece).for_each(|run| self.codes.extend(codes[run].iter().map(|code| known[*code as usize]))),
                 Some(_) => for_present(leaf, piece, |row| self.codes.push(known[codes[row] as usize])),
             }
             if self.codes[start..].contains(&UNKNOWN)
@@ -272,24 +287,29 @@ impl ChunkWriter {
     }
 
     fn take_bytes(&mut self, leaf: &Leaf, rows: &[u32], source: &Source) -> usize {
-        if let (Source::Bytes(ends, bytes), Some(run)) = (source, run_of(leaf, rows)) {
-            let text = &bytes[ends[run.start] as usize..ends[run.end] as usize];
-            if self.raw.len() + text.len() < PAGE_BYTES {
+        let mut before = 0;
+        if let (Source::Bytes(ends, bytes), None) = (source, &leaf.levels) {
+            for run in runs(rows) {
+                let text = &bytes[ends[run.start] as usize..ends[run.end] as usize];
+                if self.raw.len() + text.len() >= PAGE_BYTES {
+                    break;
+                }
+                before += run.len();
                 self.raw.extend_from_slice(text);
                 if self.way == Way::Lengths {
                     self.longs.extend(ends[run.start..=run.end].windows(2).map(|pair| i64::from(pair[1] - pair[0])));
                 }
-                return rows.len();
             }
         }
-        for (taken, row) in rows.iter().map(|row| *row as usize).enumerate().filter(|(_, row)| leaf.present(*row)) {
+        let left = rows[before..].iter().map(|row| *row as usize).enumerate();
+        for (taken, row) in left.filter(|(_, row)| leaf.present(*row)) {
             let value = source.bytes(row);
             self.raw.extend_from_slice(value);
             if self.way == Way::Lengths {
                 self.longs.push(value.len() as i64);
             }
             if self.raw.len() >= PAGE_BYTES {
-                return taken + 1;
+                return before + taken + 1;
             }
         }
         rows.len()
@@ -336,25 +356,30 @@ impl ChunkWriter {
         if self.way == Way::Coded && self.pages == 0 && self.dictionary.len() * 2 > self.codes.len() {
             self.spell_out();
         }
-        let mut body = Vec::with_capacity(self.raw.len() + self.codes.len() * 2 + self.longs.len() * 8 + self.rows / 8 + 64);
+        let (mut body, mut pressed) = std::mem::take(&mut press.room);
+        body.clear();
         self.put_levels(&mut body);
         let encoding = self.put_values(&mut body);
         if !self.encodings.contains(&encoding) {
             self.encodings.push(encoding);
         }
-        let length = body.len();
         // Ids never shrink.
-        let body = if self.kind == Kind::Uuid { press.store(body)? } else { press.page(self.leaf, body)? };
-        let page = Page::DataPage {
-            buf: body.into(),
+        match self.kind {
+            Kind::Uuid => press.store(&body, &mut pressed)?,
+            _ => press.page(self.leaf, &body, &mut pressed)?,
+        }
+        let page = |buf| Page::DataPage {
+            buf,
             num_values: self.rows as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let written = SerializedPageWriter::new(&mut self.data).write_page(CompressedPage::new(page, length)).map_err(failed)?;
-        self.uncompressed += written.uncompressed_size;
+        let (page, uncompressed, pressed) = spelled(page, body.len(), pressed).map_err(failed)?;
+        press.room = (body, pressed);
+        self.parts.push(page);
+        self.uncompressed += uncompressed;
         self.pages += 1;
         self.total_rows += self.rows as u64;
         self.rows = 0;
@@ -415,45 +440,36 @@ impl ChunkWriter {
         encoding
     }
 
-    fn dictionary_page(&self, press: &mut Press) -> Result<(Vec<u8>, usize)> {
-        let mut body = Vec::with_capacity(self.dictionary.size() + 16);
-        match self.physical {
-            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => {
-                (0..self.dictionary.len()).for_each(|code| self.dictionary.spell(code, &mut body));
-            }
-            _ => self.dictionary.numbers().iter().for_each(|bits| body.extend_from_slice(&bits.to_le_bytes()[..self.width])),
-        }
-        let length = body.len();
-        let page = Page::DictionaryPage {
-            buf: press.press(&body)?.into(),
-            num_values: self.dictionary.len() as u32,
-            encoding: Encoding::PLAIN,
-            is_sorted: false,
-        };
-        let mut out = TrackedWrite::new(Vec::new());
-        let written = SerializedPageWriter::new(&mut out).write_page(CompressedPage::new(page, length)).map_err(failed)?;
-        Ok((out.into_inner().map_err(failed)?, written.uncompressed_size))
+    fn dictionary_page(&self, press: &mut Press) -> Result<(Bytes, usize)> {
+        let (mut body, mut pressed) = std::mem::take(&mut press.room);
+        body.clear();
+        self.dictionary.spell_all(self.width, &mut body);
+        press.press(&body, &mut pressed)?;
+        let num_values = self.dictionary.len() as u32;
+        let page = |buf| Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
+        let (page, uncompressed, pressed) = spelled(page, body.len(), pressed).map_err(failed)?;
+        press.room = (body, pressed);
+        Ok((page, uncompressed))
     }
 
     /// The finished chunk: its pages, what the footer says about it, what was seen of its values.
     pub fn close(mut self, press: &mut Press) -> Result<(Parts, ColumnCloseResult, Extent)> {
         self.flush_page(press)?;
-        let mut parts = Parts::default();
-        let dictionary = self.dictionary.len() > 0;
+        let mut parts = std::mem::take(&mut self.parts);
+        let (mut data_at, dictionary) = (0, self.dictionary.len() > 0);
         if dictionary {
             let edges = self.dictionary.edges(&self.kind, self.physical);
             self.extent.join(edges);
             let (page, uncompressed) = self.dictionary_page(press)?;
-            parts.dictionary = page.into();
+            data_at = page.len() as i64;
+            parts.put_first(page);
             self.uncompressed += uncompressed;
             if !self.encodings.contains(&Encoding::PLAIN) {
                 self.encodings.push(Encoding::PLAIN);
             }
         }
-        let data = std::mem::replace(&mut self.data, TrackedWrite::new(Vec::new()));
-        parts.data = data.into_inner().map_err(failed)?.into();
-        let length = parts.dictionary.len() + parts.data.len();
-        let metadata = self.metadata(press, dictionary, parts.dictionary.len() as i64, length).map_err(failed)?;
+        let length = parts.bytes();
+        let metadata = self.metadata(press, dictionary, data_at, length).map_err(failed)?;
         let close = ColumnCloseResult {
             bytes_written: length as u64,
             rows_written: self.total_rows,

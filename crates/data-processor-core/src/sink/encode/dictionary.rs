@@ -9,6 +9,10 @@ use parquet::basic::Type as Physical;
 use super::super::bounds::Edges;
 use super::super::schema::Kind;
 
+/// Numbers below it are small, and what is no code.
+const SMALL: u64 = 256;
+const NONE: u32 = u32::MAX;
+
 /// Distinct values: numbers by their bits, everything else by its bytes.
 pub struct Dictionary {
     /// Bytes of a fixed-width byte value; None where values carry their own length.
@@ -17,6 +21,8 @@ pub struct Dictionary {
     table: HashTable<(u32, u32)>,
     hasher: FixedState,
     numbers: Vec<u64>,
+    /// Codes of small numbers, [`NONE`] where there is none: counts and hours need no hash. Empty before the first.
+    small: Vec<u32>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -29,6 +35,7 @@ impl Dictionary {
             table: HashTable::new(),
             hasher: FixedState::default(),
             numbers: Vec::new(),
+            small: Vec::new(),
             bytes: Vec::new(),
             ends: Vec::new(),
         }
@@ -44,9 +51,30 @@ impl Dictionary {
         self.numbers.len() * 8 + self.bytes.len() + self.ends.len() * 4
     }
 
+    /// Bytes of memory.
+    pub fn held(&self) -> usize {
+        self.table.allocation_size() + (self.numbers.capacity() + self.ends.capacity()) * 8 + self.bytes.capacity()
+    }
+
     /// The code of a number.
     #[inline]
     pub fn number(&mut self, bits: u64) -> u32 {
+        match self.small.get(bits as usize) {
+            Some(code) if *code != NONE => *code,
+            _ => self.number_by_hash(bits),
+        }
+    }
+
+    fn number_by_hash(&mut self, bits: u64) -> u32 {
+        let code = self.hashed_number(bits);
+        if bits < SMALL {
+            self.small.resize(SMALL as usize, NONE);
+            self.small[bits as usize] = code;
+        }
+        code
+    }
+
+    fn hashed_number(&mut self, bits: u64) -> u32 {
         let (numbers, hash) = (&mut self.numbers, kept(self.hasher.hash_one(bits)));
         let same = |(code, other): &(u32, u32)| *other == hash && numbers[*code as usize] == bits;
         match self.table.entry(spread(hash), same, |(_, hash)| spread(*hash)) {
@@ -94,6 +122,12 @@ impl Dictionary {
             out.extend_from_slice(&(value.len() as u32).to_le_bytes());
         }
         out.extend_from_slice(value);
+    }
+
+    /// Appends all values as PLAIN spells them, numbers in `bytes` bytes.
+    pub fn spell_all(&self, bytes: usize, out: &mut Vec<u8>) {
+        self.numbers.iter().for_each(|bits| out.extend_from_slice(&bits.to_le_bytes()[..bytes]));
+        (0..self.ends.len()).for_each(|code| self.spell(code, out));
     }
 
     /// The edges of the values, read as `kind`.

@@ -4,29 +4,53 @@ use std::ops::Range;
 
 use super::super::leaf::Leaf;
 
+/// Rising rows as ranges without gaps: what is left out of a batch is rare, and neighbours are taken at once.
+pub fn runs(rows: &[u32]) -> Runs<'_> {
+    Runs(rows)
+}
+
+/// Ranges of rows that are still to come.
+pub struct Runs<'a>(&'a [u32]);
+
+impl Iterator for Runs<'_> {
+    type Item = Range<usize>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Range<usize>> {
+        const STEP: usize = 16;
+        let rows = self.0;
+        let first = *rows.first()?;
+        let follows = |at: usize| (rows[at] - first) as usize == at;
+        let mut length = 1;
+        if follows(rows.len() - 1) {
+            length = rows.len();
+        }
+        while length + STEP <= rows.len() && follows(length + STEP - 1) {
+            length += STEP;
+        }
+        while length < rows.len() && follows(length) {
+            length += 1;
+        }
+        self.0 = &rows[length..];
+        Some(first as usize..first as usize + length)
+    }
+}
+
 /// Runs `each` on the rows that have a value.
 #[inline]
 pub fn for_present(leaf: &Leaf, rows: &[u32], mut each: impl FnMut(usize)) {
     match &leaf.levels {
-        None => rows.iter().for_each(|row| each(*row as usize)),
+        None => runs(rows).for_each(|run| run.for_each(&mut each)),
         Some(levels) => rows.iter().map(|row| *row as usize).filter(|row| levels[*row] == leaf.full).for_each(each),
     }
-}
-
-/// Rising rows as a range, when none between them is left out and all have a value.
-#[inline]
-pub fn run_of(leaf: &Leaf, rows: &[u32]) -> Option<Range<usize>> {
-    let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
-    (leaf.levels.is_none() && last - first + 1 == rows.len()).then_some(first..last + 1)
 }
 
 /// Appends the values of the rows that have one.
 #[inline]
 pub fn gather<T: Copy, U>(leaf: &Leaf, rows: &[u32], values: &[T], out: &mut Vec<U>, made: impl Fn(T) -> U) {
-    match run_of(leaf, rows) {
-        Some(run) => out.extend(values[run].iter().map(|value| made(*value))),
-        None if leaf.levels.is_none() => out.extend(rows.iter().map(|row| made(values[*row as usize]))),
-        None => for_present(leaf, rows, |row| out.push(made(values[row]))),
+    match &leaf.levels {
+        None => runs(rows).for_each(|run| out.extend(values[run].iter().map(|value| made(*value)))),
+        Some(_) => for_present(leaf, rows, |row| out.push(made(values[row]))),
     }
 }
 
@@ -57,5 +81,21 @@ impl Memo {
         if self.codes.len() < room {
             self.codes.resize(room.next_power_of_two().min(values), UNKNOWN);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_the_rows() {
+        for left_out in [vec![], vec![0], vec![99], vec![3, 4, 50], (0..100).step_by(2).collect(), (20..53).collect()] {
+            let rows: Vec<u32> = (0..100).filter(|row| !left_out.contains(row)).collect();
+            let found: Vec<Range<usize>> = runs(&rows).collect();
+            assert!(found.windows(2).all(|pair| pair[0].end < pair[1].start));
+            assert_eq!(found.into_iter().flatten().map(|row| row as u32).collect::<Vec<_>>(), rows);
+        }
+        assert_eq!(runs(&[]).count(), 0);
     }
 }

@@ -27,8 +27,34 @@ pub fn hybrid<T: Copy + Into<u32> + PartialEq>(out: &mut Vec<u8>, values: &[T], 
     let groups = values.len().div_ceil(8);
     uvarint(out, (groups as u64) << 1 | 1);
     let (start, total) = (out.len(), groups * width as usize);
-    out.resize(start + total + 8, 0); // slack: the last store is of eight bytes
-    let (mut held, mut bits, mut at) = (0_u64, 0, start);
+    out.resize(start + total + 16, 0); // slack: the last store is of sixteen bytes
+    match width {
+        0..=8 => in_eights::<8, T>(&mut out[start..], values, width),
+        9..=16 => in_eights::<4, T>(&mut out[start..], values, width),
+        _ => by_words(&mut out[start..], values, width),
+    }
+    out.truncate(start + total);
+}
+
+/// Eight values fill `width` bytes; `HALF` of them fit into 64 bits.
+fn in_eights<const HALF: usize, T: Copy + Into<u32>>(out: &mut [u8], values: &[T], width: u32) {
+    let held = |values: &[T]| values.iter().rev().fold(0, |held: u64, value| held << width | u64::from((*value).into()));
+    let mut put = |number: usize, eight: &[T; 8]| {
+        let high = if HALF < 8 { u128::from(held(&eight[HALF..])) << (HALF as u32 * width) } else { 0 };
+        let at = number * width as usize;
+        out[at..at + 16].copy_from_slice(&(u128::from(held(&eight[..HALF])) | high).to_le_bytes());
+    };
+    let (eights, rest) = values.as_chunks::<8>();
+    eights.iter().enumerate().for_each(|(number, eight)| put(number, eight));
+    if let Some(first) = rest.first() {
+        let mut eight = [*first; 8]; // what follows the last value means nothing
+        eight[..rest.len()].copy_from_slice(rest);
+        put(eights.len(), &eight);
+    }
+}
+
+fn by_words<T: Copy + Into<u32>>(out: &mut [u8], values: &[T], width: u32) {
+    let (mut held, mut bits, mut at) = (0_u64, 0, 0);
     for value in values {
         held |= u64::from((*value).into()) << bits;
         bits += width;
@@ -40,7 +66,6 @@ pub fn hybrid<T: Copy + Into<u32> + PartialEq>(out: &mut Vec<u8>, values: &[T], 
         }
     }
     out[at..at + 8].copy_from_slice(&held.to_le_bytes());
-    out.truncate(start + total);
 }
 
 /// One value of `width` bits, `count` times.
@@ -70,23 +95,29 @@ pub fn delta(out: &mut Vec<u8>, values: &[i64], narrow: bool) {
         let least = block[..count].iter().copied().min().unwrap_or_default();
         block[count..].fill(least);
         zigzag(out, least);
-        let above = block.map(|difference| difference.wrapping_sub(least).cast_unsigned() & mask);
-        let widths: [u32; BLOCK / MINI] = std::array::from_fn(|mini| {
-            64 - above[mini * MINI..(mini + 1) * MINI].iter().fold(0, |all, value| all | value).leading_zeros()
-        });
-        out.extend(widths.iter().map(|width| *width as u8));
-        for (mini, width) in above.chunks_exact(MINI).zip(widths).filter(|(_, width)| *width > 0) {
-            pack_wide(out, mini, width);
+        let mut widths = [0_u8; BLOCK / MINI];
+        for (mini, width) in block.chunks_exact_mut(MINI).zip(&mut widths) {
+            let mut all = 0;
+            for difference in mini {
+                let above = difference.wrapping_sub(least).cast_unsigned() & mask;
+                *difference = above.cast_signed();
+                all |= above;
+            }
+            *width = 64 - all.leading_zeros() as u8;
+        }
+        out.extend_from_slice(&widths);
+        for (mini, width) in block.chunks_exact(MINI).zip(widths).filter(|(_, width)| *width > 0) {
+            pack_wide(out, mini, u32::from(width));
         }
         at += count;
     }
 }
 
 /// Thirty-two values of up to 64 bits.
-fn pack_wide(out: &mut Vec<u8>, values: &[u64], width: u32) {
+fn pack_wide(out: &mut Vec<u8>, values: &[i64], width: u32) {
     let (mut held, mut bits) = (0_u128, 0);
     for value in values {
-        held |= u128::from(*value) << bits;
+        held |= u128::from(value.cast_unsigned()) << bits;
         bits += width;
         if bits >= 64 {
             out.extend_from_slice(&(held as u64).to_le_bytes());

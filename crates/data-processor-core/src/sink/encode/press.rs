@@ -14,6 +14,8 @@ pub struct Press {
     habits: Vec<Habit>,
     /// By leaf: chunks to be written without a dictionary's trial.
     plain: Vec<u32>,
+    /// Room for a page before and after compression, so that no page makes its own.
+    pub room: (Vec<u8>, Vec<u8>),
 }
 
 /// Chunks of a leaf without a dictionary's trial after one in which it did not pay.
@@ -54,7 +56,15 @@ impl Press {
             Codec::Zstd(level) => (Some(compressor(level).map_err(failed)?), Some(compressor(1).map_err(failed)?)),
             _ => (None, None),
         };
-        Ok(Press { codec, zstd, light, snappy: snap::raw::Encoder::new(), habits: Vec::new(), plain: Vec::new() })
+        Ok(Press {
+            codec,
+            zstd,
+            light,
+            snappy: snap::raw::Encoder::new(),
+            habits: Vec::new(),
+            plain: Vec::new(),
+            room: Default::default(),
+        })
     }
 
     /// Another compressor that knows as much about leaves: two of them go on alike.
@@ -86,74 +96,92 @@ impl Press {
         self.plain[leaf] = PLAIN;
     }
 
-    /// Compresses a data page of a leaf, unless one shortly before was not worth it. Where level 1 makes it no larger than the level
-    /// that was asked for, the next ones get level 1.
-    pub fn page(&mut self, leaf: usize, body: Vec<u8>) -> Result<Vec<u8>> {
+    /// Compresses a data page of a leaf into `out`, unless one shortly before was not worth it. Where level 1 makes it no larger than
+    /// the level that was asked for, the next ones get level 1.
+    pub fn page(&mut self, leaf: usize, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if self.habits.len() <= leaf {
             self.habits.resize(leaf + 1, Habit::None);
         }
         let habit = &mut self.habits[leaf];
-        let pressed = match *habit {
+        match *habit {
             Habit::Store(left) => {
                 *habit = if left > 1 { Habit::Store(left - 1) } else { Habit::None };
-                return self.store(body);
+                return self.store(body, out);
             }
             Habit::Asked(left) => {
                 *habit = if left > 1 { Habit::Asked(left - 1) } else { Habit::None };
-                self.press(&body)?
+                self.press(body, out)?;
             }
             Habit::Light(left) => {
                 *habit = if left > 1 { Habit::Light(left - 1) } else { Habit::None };
-                self.pressed_lightly(&body)?
+                self.press_lightly(body, out)?;
             }
-            Habit::None => self.tried(leaf, &body)?,
-        };
-        if (pressed.len() as f64) < body.len() as f64 * WORTH || body.len() < SMALL {
-            return Ok(pressed);
+            Habit::None => self.try_both(leaf, body, out)?,
+        }
+        if (out.len() as f64) < body.len() as f64 * WORTH || body.len() < SMALL {
+            return Ok(());
         }
         self.habits[leaf] = Habit::Store(PAUSE);
-        self.store(body)
+        self.store(body, out)
     }
 
     /// Compresses a page each way; the smaller outcome decides about the next ones, unless the page is small.
-    fn tried(&mut self, leaf: usize, body: &[u8]) -> Result<Vec<u8>> {
-        let asked = self.press(body)?;
+    fn try_both(&mut self, leaf: usize, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        self.press(body, out)?;
         if self.light.is_none() || body.len() < SMALL {
-            return Ok(asked);
+            return Ok(());
         }
-        let light = self.pressed_lightly(body)?;
-        let (habit, pressed) = match light.len() <= asked.len() {
-            true => (Habit::Light(STAY), light),
-            false => (Habit::Asked(STAY), asked),
-        };
-        self.habits[leaf] = habit;
-        Ok(pressed)
+        let mut light = Vec::new();
+        self.press_lightly(body, &mut light)?;
+        self.habits[leaf] = if light.len() <= out.len() { Habit::Light(STAY) } else { Habit::Asked(STAY) };
+        if light.len() <= out.len() {
+            *out = light;
+        }
+        Ok(())
     }
 
-    fn pressed_lightly(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+    fn press_lightly(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match &mut self.light {
-            Some(zstd) => zstd.compress(raw).map_err(failed),
-            None => self.press(raw),
+            Some(zstd) => by_zstd(zstd, raw, out),
+            None => self.press(raw, out),
         }
     }
 
-    /// Compresses a page body.
-    pub fn press(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+    /// Compresses a page body; what `out` held is lost.
+    pub fn press(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match (&mut self.zstd, self.codec) {
-            (Some(zstd), _) => zstd.compress(raw).map_err(failed),
-            (None, Codec::Snappy) => self.snappy.compress_vec(raw).map_err(failed),
-            _ => Ok(raw.to_vec()),
+            (Some(zstd), _) => by_zstd(zstd, raw, out),
+            (None, Codec::Snappy) => {
+                out.resize(snap::raw::max_compress_len(raw.len()), 0);
+                let length = self.snappy.compress(raw, out).map_err(failed)?;
+                out.truncate(length);
+                Ok(())
+            }
+            _ => {
+                out.clear();
+                out.extend_from_slice(raw);
+                Ok(())
+            }
         }
     }
 
     /// A page body that is known not to compress (random ids): a valid frame of the codec that stores the bytes as they are.
-    pub fn store(&mut self, raw: Vec<u8>) -> Result<Vec<u8>> {
+    pub fn store(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match self.codec {
-            Codec::Zstd(_) if u32::try_from(raw.len()).is_ok() => Ok(stored_frame(&raw)),
-            Codec::None => Ok(raw),
-            _ => self.press(&raw),
+            Codec::Zstd(_) if u32::try_from(raw.len()).is_ok() => {
+                stored_frame(raw, out);
+                Ok(())
+            }
+            _ => self.press(raw, out),
         }
     }
+}
+
+fn by_zstd(zstd: &mut zstd::bulk::Compressor<'static>, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    out.clear();
+    out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+    zstd.compress_to_buffer(raw, out).map_err(failed)?;
+    Ok(())
 }
 
 /// A Zstandard compressor. At level 1 matches begin at seven bytes, in a small table: pages of a column are short texts and
@@ -168,9 +196,10 @@ fn compressor(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
 }
 
 /// A Zstandard frame of raw blocks (RFC 8878, 3.1.1): 9 bytes and 3 per 128 KiB more than its content.
-fn stored_frame(raw: &[u8]) -> Vec<u8> {
+fn stored_frame(raw: &[u8], out: &mut Vec<u8>) {
     const BLOCK: usize = 128 << 10;
-    let mut out = Vec::with_capacity(raw.len() + 16 + raw.len() / BLOCK * 3);
+    out.clear();
+    out.reserve(raw.len() + 16 + raw.len() / BLOCK * 3);
     out.extend_from_slice(&0xFD2F_B528_u32.to_le_bytes());
     out.push(0xA0); // one segment, four bytes of content size, no checksum, no dictionary
     out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
@@ -181,7 +210,6 @@ fn stored_frame(raw: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&header.to_le_bytes()[..3]);
         out.extend_from_slice(block);
     }
-    out
 }
 
 #[cfg(test)]
@@ -192,7 +220,8 @@ mod tests {
     fn a_stored_frame_is_zstandard() {
         for length in [0, 1, 131_071, 131_072, 131_073, 400_000] {
             let raw: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
-            let frame = stored_frame(&raw);
+            let mut frame = Vec::new();
+            stored_frame(&raw, &mut frame);
             assert_eq!(zstd::bulk::decompress(&frame, length).unwrap(), raw);
             assert_eq!(zstd::stream::decode_all(&frame[..]).unwrap(), raw);
         }
@@ -207,11 +236,11 @@ mod tests {
         let words = |seed: u64| -> Vec<u8> {
             (0..4_000).flat_map(|at| format!("{} of the same ", (at * at + seed) % 97).into_bytes()).collect()
         };
-        let mut press = Press::new(Codec::Zstd(9)).unwrap();
+        let (mut press, mut pressed) = (Press::new(Codec::Zstd(9)).unwrap(), Vec::new());
         for (leaf, texts) in [(0, hex as fn(u64) -> Vec<u8>), (1, words)] {
             for page in 0..40 {
                 let raw = texts(page);
-                let pressed = press.page(leaf, raw.clone()).unwrap();
+                press.page(leaf, &raw, &mut pressed).unwrap();
                 assert_eq!(zstd::bulk::decompress(&pressed, raw.len()).unwrap(), raw);
                 assert!(page > 0 || pressed.len() <= zstd::bulk::compress(&raw, 9).unwrap().len(), "leaf {leaf}");
             }
