@@ -211,6 +211,7 @@ def test_a_model_that_cannot_be_compiled_is_one_error_with_its_name(shop: Shop, 
     with pytest.raises(FrazilError) as stopped:
         dbt.transform(shop, command="run")
     assert stopped.value.code == "warehouse.dbt_failed"
+    assert not worth_retrying(stopped.value)
     assert "dim_broken" in stopped.value.message
     assert "nowhere" in stopped.value.message
 

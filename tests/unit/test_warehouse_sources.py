@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
 from frazil.contract import Contract, Field
-from frazil.contract.dbt_sources import FILE, check_drift, sources_yaml, write
+from frazil.contract.dbt_sources import FILE, RESERVED, check_drift, sources_yaml, write
 from frazil.contract.load import load_directory
 from frazil.errors import ConfigError
 from frazil.warehouse import package
@@ -46,6 +47,19 @@ def test_every_rule_of_a_contract_is_a_test_of_its_column() -> None:
     ], "a member's `required` holds inside an object that is there"
     assert found["mail"]["config"] == {"meta": {"pii": "hash"}}
     assert found["_commit"]["data_tests"] == ["not_null"]
+
+
+def test_a_column_that_sql_has_a_word_for_is_quoted_and_no_other_is() -> None:
+    found = columns(sources_yaml([ORDERS]))
+    assert [name for name, one in found.items() if one.get("quote")] == ["to"]
+    versions = Contract("things", "1", (Field("order", "/order", "string"), Field("At", "/At", "timestamp")), key=("/order", "/At"))
+    (table,) = yaml.safe_load(sources_yaml([versions]))["sources"][0]["tables"]
+    assert {"frazil.unique_together": {"arguments": {"columns": ["order", "At"], "quote": True}}} in table["data_tests"]
+
+
+def test_every_word_that_duckdb_takes_for_no_column_is_known() -> None:
+    words = duckdb.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')").fetchall()
+    assert {word for (word,) in words} <= RESERVED
 
 
 def test_a_key_of_several_fields_is_unique_together() -> None:

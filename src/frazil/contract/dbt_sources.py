@@ -25,6 +25,20 @@ _SYSTEM = {
     "_contract_version": "Version of the contract that judged it.",
     "_commit": "Landing order: grows with every commit that adds rows.",
 }
+RESERVED = frozenset(
+    {
+        "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at", "authorization", "binary",
+        "both", "by", "case", "cast", "check", "collate", "collation", "column", "columns", "concurrently", "constraint", "create",
+        "cross", "default", "deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false", "fetch", "for",
+        "foreign", "freeze", "from", "full", "generated", "glob", "group", "having", "ilike", "in", "initially", "inner", "intersect",
+        "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like", "limit", "map", "natural", "not", "notnull",
+        "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider", "placing",
+        "positional", "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar", "some", "struct",
+        "summarize", "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "try_cast", "tuple", "union", "unique",
+        "unpack", "unpivot", "using", "variadic", "verbose", "when", "where", "window", "with",
+    }
+)  # fmt: skip
+"""Words that are no column in DuckDB's SQL unless they are quoted. Only these are: a quoted name is another one in Snowflake."""
 
 
 def sources_yaml(contracts: Iterable[Contract]) -> str:
@@ -74,7 +88,8 @@ def _table(contract: Contract) -> dict[str, Any]:
     names = [pointer.removeprefix("/") for pointer in contract.key]
     tests = [_test("frazil.unique_together", columns=["_log", "_partition", "_offset"])]
     if len(names) > 1 and not any("/" in name for name in names):
-        tests.append(_test("frazil.unique_together", columns=names))
+        quoted = {"quote": True} if any(name.lower() in RESERVED for name in names) else {}
+        tests.append(_test("frazil.unique_together", columns=names, **quoted))
     table["data_tests"] = tests
     columns = [_column(one, unique=names == [one.name]) for one in contract.fields]
     own = {one.name for one in contract.fields}
@@ -86,7 +101,7 @@ def _column(one: Field, *, unique: bool) -> dict[str, Any]:
     tests: list[Any] = ["unique"] if unique else []
     for field, members in _members(one, ()):
         tests += _tests(field, members)
-    column: dict[str, Any] = {"name": one.name, "description": one.description}
+    column: dict[str, Any] = {"name": one.name, "description": one.description, "quote": one.name.lower() in RESERVED}
     if one.pii is not None:
         column["config"] = {"meta": {"pii": one.pii}}
     return {name: value for name, value in {**column, "data_tests": tests}.items() if value}

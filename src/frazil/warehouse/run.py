@@ -239,7 +239,8 @@ def _stopped(errors: Sequence[str], directory: Path) -> FrazilError:
     for line in told:  # an error of ours inside dbt: say it as it is
         if "[warehouse." in line or "[contract." in line:
             return FrazilError(line, code="warehouse.dbt_failed", hint="see above")
-    return FrazilError(
+    wrong = any("Compilation Error" in line or "Parsing Error" in line for line in told)  # the same however often it is tried
+    return (ConfigError if wrong else FrazilError)(
         "dbt stopped: " + ("\n".join(told[-6:]) or "it said nothing"),
         code="warehouse.dbt_failed",
         hint=f"correct what it names below {directory}; .frazil/warehouse/logs has the whole story",

@@ -42,9 +42,11 @@ select {{ checked }} as value from {{ model }}
 where {{ checked }} not in ({% for value in values %}{{ "'" ~ value | replace("'", "''") ~ "'" if quote else value }}{{ ', ' if not loop.last }}{% endfor %})
 {% endtest %}
 
-{% test unique_together(model, columns) %}
-select {{ columns | join(', ') }}, count(*) as times from {{ model }}
-group by {{ columns | join(', ') }}
+{% test unique_together(model, columns, quote=false) %}
+{%- set names = [] -%}
+{%- for column in columns -%}{%- do names.append(adapter.quote(column) if quote else column) -%}{%- endfor -%}
+select {{ names | join(', ') }}, count(*) as times from {{ model }}
+group by {{ names | join(', ') }}
 having count(*) > 1
 {% endtest %}
 
