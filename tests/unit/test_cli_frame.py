@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import subprocess
 import sys
@@ -172,6 +173,25 @@ def test_sizes_read_back_within_a_digit(count: int) -> None:
 def test_ages_are_in_the_largest_unit_that_says_enough(back: int, text: str) -> None:
     assert output.age(datetime.now(UTC) - timedelta(seconds=back)) == text
     assert output.age(None) == "never"
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_a_narrow_terminal_shortens_words_and_never_what_is_there_to_be_copied(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    row = {"snapshot_id": "1700581304094087882", "code": "range.above_maximum", "count": 12_345, "value": "é" * 60}
+    output.table([row], list(row))
+    line = screen.getvalue().splitlines()[1]
+    assert all(text in line for text in ("1700581304094087882", "range.above_maximum", "12,345"))
+    assert ("…" in line) == (width < 200)
+    assert len(line.rstrip()) <= max(width, 70)
 
 
 def test_data_is_not_cut_where_no_terminal_is_attached(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
+_WIDE = 4_000
+_WORDS = ("value", "says", "hint", "doc", "description", "message", "")
+"""Columns of words, which are known elsewhere in full; the first is shortened first."""
+_LEAST = 16  # characters that say something
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
 
 
-def data() -> Console:
-    """The console for data. Not cut to a width when stdout is no terminal."""
+def data(*, wide: bool = False) -> Console:
+    """The console for data. Not cut to a width when stdout is no terminal, or when it is to be `wide`."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 4_000)
+    if sys.stdout.isatty() and not wide:
+        return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    # rich takes the width of a dumb terminal for 80, unless it is told the height, too
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=_WIDE, height=50)
 
 
 def talk() -> Console:
@@ -58,7 +67,10 @@ def plain(value: object) -> object:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Rows as an aligned table on stdout: numbers to the right with thousands separators, nothing for None."""
+    """Rows as an aligned table on stdout: numbers to the right with thousands separators, nothing for None.
+
+    On a terminal that is too narrow words are shortened; ids, codes and numbers never are: they are there to be copied.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -67,9 +79,29 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: s
     for name in columns:
         numbers = any(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in listed)
         drawn.add_column(name, justify="right" if numbers else "left", no_wrap=True)
-    for row in listed:
-        drawn.add_row(*(Text(cell(row.get(name))) for name in columns))
-    data().print(drawn)
+    cells = [[cell(row.get(name)) for name in columns] for row in listed]
+    if sys.stdout.isatty():
+        _fit(cells, columns, shutil.get_terminal_size().columns)
+    for texts in cells:
+        drawn.add_row(*map(Text, texts))
+    data(wide=True).print(drawn)
+
+
+def _fit(cells: list[list[str]], columns: Sequence[str], width: int) -> None:
+    """Shorten the words of a table, in place, until its lines are at most `width` wide or there is nothing left to shorten."""
+    from rich.cells import cell_len, set_cell_size
+
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    over = sum(widths) + 2 * (len(columns) - 1) - width
+    for name in _WORDS:
+        if over <= 0 or name not in columns:
+            continue
+        at = columns.index(name)
+        keep = min(widths[at], max(_LEAST, widths[at] - over))
+        over -= widths[at] - keep
+        for texts in cells:
+            if cell_len(texts[at]) > keep:
+                texts[at] = set_cell_size(texts[at], keep - 1) + "…"
 
 
 def cell(value: object) -> str:
