@@ -6,6 +6,7 @@
 mod chunk;
 mod dictionary;
 pub(super) mod gather;
+mod literals;
 mod pack;
 mod parts;
 mod press;

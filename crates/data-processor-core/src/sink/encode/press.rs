@@ -1,6 +1,7 @@
 //! Compression of page bodies with one reused context.
 
 use super::super::Codec;
+use super::literals::Literals;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A compressor for pages.
@@ -9,6 +10,8 @@ pub struct Press {
     zstd: Option<zstd::bulk::Compressor<'static>>,
     /// Zstandard as at level 1, where a higher one was asked for.
     light: Option<zstd::bulk::Compressor<'static>>,
+    /// Zstandard without matches.
+    literals: Option<Literals>,
     snappy: snap::raw::Encoder,
     /// By leaf. Kept across files: they are alike.
     habits: Vec<Habit>,
@@ -29,14 +32,25 @@ enum Habit {
     None,
     /// So many are stored.
     Store(u32),
-    /// So many get the codec that was asked for.
-    Asked(u32),
-    /// So many get the light one.
-    Light(u32),
+    /// So many are compressed this way.
+    By(Means, u32),
+}
+
+/// Ways to compress a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// The codec that was asked for.
+    Asked,
+    /// Zstandard as at level 1.
+    Light,
+    /// Zstandard without matches.
+    Literals,
 }
 
 /// A page that shrinks to no less than this share is not worth decompressing.
 const WORTH: f64 = 0.97;
+/// At level 1 a page may be larger by this share when no matches are looked for.
+const SPARED: f64 = 0.01;
 /// Pages stored without a try after one that was not worth it.
 const PAUSE: u32 = 7;
 /// Pages compressed one way after one that this way made smaller.
@@ -56,15 +70,9 @@ impl Press {
             Codec::Zstd(level) => (Some(compressor(level).map_err(failed)?), Some(compressor(1).map_err(failed)?)),
             _ => (None, None),
         };
-        Ok(Press {
-            codec,
-            zstd,
-            light,
-            snappy: snap::raw::Encoder::new(),
-            habits: Vec::new(),
-            plain: Vec::new(),
-            room: Default::default(),
-        })
+        let literals = if zstd.is_some() { Literals::new() } else { None };
+        let snappy = snap::raw::Encoder::new();
+        Ok(Press { codec, zstd, light, literals, snappy, habits: Vec::new(), plain: Vec::new(), room: Default::default() })
     }
 
     /// Another compressor that knows as much about leaves: two of them go on alike.
@@ -96,8 +104,8 @@ impl Press {
         self.plain[leaf] = PLAIN;
     }
 
-    /// Compresses a data page of a leaf into `out`, unless one shortly before was not worth it. Where level 1 makes it no larger than
-    /// the level that was asked for, the next ones get level 1.
+    /// Compresses a data page of a leaf into `out`, unless one shortly before was not worth it. What is cheaper than the level that was
+    /// asked for, and makes the page no larger (at level 1, hardly), the next ones get, too.
     pub fn page(&mut self, leaf: usize, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if self.habits.len() <= leaf {
             self.habits.resize(leaf + 1, Habit::None);
@@ -108,15 +116,11 @@ impl Press {
                 *habit = if left > 1 { Habit::Store(left - 1) } else { Habit::None };
                 return self.store(body, out);
             }
-            Habit::Asked(left) => {
-                *habit = if left > 1 { Habit::Asked(left - 1) } else { Habit::None };
-                self.press(body, out)?;
+            Habit::By(means, left) => {
+                *habit = if left > 1 { Habit::By(means, left - 1) } else { Habit::None };
+                self.press_by(means, body, out)?;
             }
-            Habit::Light(left) => {
-                *habit = if left > 1 { Habit::Light(left - 1) } else { Habit::None };
-                self.press_lightly(body, out)?;
-            }
-            Habit::None => self.try_both(leaf, body, out)?,
+            Habit::None => self.try_each(leaf, body, out)?,
         }
         if (out.len() as f64) < body.len() as f64 * WORTH || body.len() < SMALL {
             return Ok(());
@@ -125,26 +129,43 @@ impl Press {
         self.store(body, out)
     }
 
-    /// Compresses a page each way; the smaller outcome decides about the next ones, unless the page is small.
-    fn try_both(&mut self, leaf: usize, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    /// Compresses a page each way; the outcome decides about the next ones, unless the page is small.
+    fn try_each(&mut self, leaf: usize, body: &[u8], out: &mut Vec<u8>) -> Result<()> {
         self.press(body, out)?;
-        if self.light.is_none() || body.len() < SMALL {
+        if body.len() < SMALL || self.zstd.is_none() {
             return Ok(());
         }
-        let mut light = Vec::new();
-        self.press_lightly(body, &mut light)?;
-        self.habits[leaf] = if light.len() <= out.len() { Habit::Light(STAY) } else { Habit::Asked(STAY) };
-        if light.len() <= out.len() {
-            *out = light;
+        let (mut best, mut other) = (Means::Asked, Vec::new());
+        // At level 1 the light one is the one that was asked for.
+        let (asks_more, has_literals) = (self.light.is_some(), self.literals.is_some());
+        for (means, there) in [(Means::Light, asks_more), (Means::Literals, has_literals)] {
+            if !there {
+                continue;
+            }
+            let spared = if asks_more { 0.0 } else { SPARED };
+            self.press_by(means, body, &mut other)?;
+            if other.len() as f64 <= out.len() as f64 * (1.0 + spared) {
+                std::mem::swap(out, &mut other);
+                best = means;
+            }
         }
+        self.habits[leaf] = Habit::By(best, STAY);
         Ok(())
     }
 
-    fn press_lightly(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        match &mut self.light {
-            Some(zstd) => by_zstd(zstd, raw, out),
-            None => self.press(raw, out),
+    fn press_by(&mut self, means: Means, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if means == Means::Light
+            && let Some(zstd) = &mut self.light
+        {
+            return by_zstd(zstd, raw, out);
         }
+        if means == Means::Literals
+            && let Some(literals) = &mut self.literals
+            && literals.compress(raw, out)
+        {
+            return Ok(());
+        }
+        self.press(raw, out)
     }
 
     /// Compresses a page body; what `out` held is lost.
@@ -245,6 +266,19 @@ mod tests {
                 assert!(page > 0 || pressed.len() <= zstd::bulk::compress(&raw, 9).unwrap().len(), "leaf {leaf}");
             }
         }
-        assert!(matches!(press.habits[1], Habit::Asked(_)), "long matches are found at a higher level");
+        assert!(matches!(press.habits[1], Habit::By(Means::Asked, _)), "long matches are found at a higher level");
+        let mut press = Press::new(Codec::Zstd(1)).unwrap();
+        let digits = |seed: u64| -> Vec<u8> {
+            let mixed = |at: u64| (at + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 29;
+            (0..40_000).map(|at| b'0' + (mixed(at).wrapping_mul(0x94d0_49bb_1331_11eb) >> 59) as u8 % 10).collect()
+        };
+        for (leaf, texts, means) in [(0, digits as fn(u64) -> Vec<u8>, Means::Literals), (1, words, Means::Asked)] {
+            let raw = texts(1);
+            press.page(leaf, &raw, &mut pressed).unwrap();
+            assert!(pressed.len() as f64 <= zstd::bulk::compress(&raw, 1).unwrap().len() as f64 * (1.0 + SPARED));
+            assert!(matches!(press.habits[leaf], Habit::By(found, _) if found == means), "leaf {leaf}");
+            press.page(leaf, &raw, &mut pressed).unwrap();
+            assert_eq!(zstd::bulk::decompress(&pressed, raw.len()).unwrap(), raw);
+        }
     }
 }
