@@ -110,6 +110,25 @@ fn the_fast_road_takes_plain_records_and_the_slow_one_all() {
     assert_eq!(extra[4], Some(r#"{"/lines/0/x":2,"/z~1~0":1}"#));
 }
 
+/// A field that stands first in the contract is expected behind a bracket: a bracket is no comma all the same.
+#[test]
+fn a_bracket_never_separates_members() {
+    let whole = RECORDS[0];
+    let outer = whole.replacen('{', "{\"new\":true{", 1);
+    let inner = whole.replacen("{\"ip\"", "{\"new\":1{\"ip\"", 1);
+    let twice = whole.replacen('{', "{{", 1);
+    for record in [&outer, &inner, &twice] {
+        assert_ne!(record, whole);
+        for fast in [true, false] {
+            let (good, dead) = judge(&plan("keep", fast), &[Some(record.as_bytes())]);
+            assert_eq!((good.num_rows(), dead.num_rows()), (0, 1), "{record}");
+        }
+        let body = [record.as_bytes(), &[b'\n'; 80]].concat();
+        let door = admit(&plan("keep", true), body.into(), Format::Ndjson, RECEIVED, usize::MAX).unwrap();
+        assert_eq!((door.len(), door.accepted), (1, 0), "{record}");
+    }
+}
+
 /// Lines are read where they lie as long as some bytes follow them: what follows changes nothing.
 #[test]
 fn a_line_has_its_verdict_whatever_surrounds_it() {

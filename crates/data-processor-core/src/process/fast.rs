@@ -84,6 +84,10 @@ impl<'a, const LINE: bool> Road<'a, LINE> {
                         &node.fields[found]
                     }
                     Step::Skipped(end) => {
+                        // The first field is expected at the bracket only: after this a bracket is no separator.
+                        if expected.len() == node.fields.len() {
+                            expected = expected.get(1..).unwrap_or_default();
+                        }
                         (at, separator) = (end, b',');
                         continue;
                     }
