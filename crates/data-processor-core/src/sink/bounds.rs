@@ -168,7 +168,8 @@ fn turned(bits: i64) -> i64 {
 fn texts<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Edges {
     let Some(first) = values.next() else { return Edges::None };
     let (mut low, mut high) = ((prefix(first), first), (prefix(first), first));
-    for value in values {
+    // Inner iteration: ranges of rows become plain loops.
+    values.for_each(|value| {
         let head = prefix(value);
         // Heads tell nearly all values apart; whole values are compared where one might be an edge.
         if head <= low.0 && (head, value) < low {
@@ -177,7 +178,7 @@ fn texts<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Edges {
         if head >= high.0 && (head, value) > high {
             high = (head, value);
         }
-    }
+    });
     Edges::Bytes(low.1.to_vec(), high.1.to_vec())
 }
 

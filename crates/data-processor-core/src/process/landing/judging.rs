@@ -13,7 +13,7 @@ use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::columns::Columns;
 use crate::process::dedupe::{KeySet, Keys, secret};
-use crate::process::judge::Judge;
+use crate::process::judge::{Judge, without_return};
 use crate::process::raw::Raw;
 use crate::process::slow::{self, Refused};
 use crate::process::violation::Stage;
@@ -137,23 +137,12 @@ impl Sitting<'_> {
     /// A line that is blank, broken or hard to read; the place of its end.
     #[cold]
     fn other(&mut self, bytes: &[u8], at: usize, until: usize, tried: bool) -> usize {
-        self.judge.retract();
-        let stop = memchr::memchr(b'\n', &bytes[at..until]).map_or(until, |end| at + end);
-        let line = &bytes[at..stop];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-            return stop;
-        }
-        // Behind a line lies a line feed, or the end: a good one ends just there.
-        let fast = !tried && simdutf8::basic::from_utf8(line).is_ok();
-        if fast && self.judge.line(bytes, at, stop, self.received_us).is_some() {
-            self.records += 1;
-            return stop;
-        }
-        self.judge.retract();
-        match self.judge.slowly(line, self.received_us) {
-            Ok(()) => self.records += 1,
-            Err(refused) => {
+        let (stop, verdict) = self.judge.other_line(bytes, at, until, tried, self.received_us);
+        match verdict {
+            None => {}
+            Some(Ok(())) => self.records += 1,
+            Some(Err(refused)) => {
+                let line = &bytes[at..without_return(bytes, at, stop)];
                 let kept = line.len() <= longest(self.judge.max_bytes());
                 self.refuse(kept.then(|| line.to_vec()), refused);
             }
