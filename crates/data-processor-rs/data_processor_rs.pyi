@@ -349,8 +349,8 @@ class LandedBatch:
 class Landing:
     """NDJSON of any size: read, judged, freed of duplicates and written as day-partitioned Parquet, batch by batch.
 
-    Iterate to the end, then call `finish`. Memory is bounded by `batch_bytes` and `buffer_bytes`, whatever the size of the input, apart
-    from at most 32 bytes per key. With `threads=2` another thread judges batches ahead of the caller's, which writes in order and judges
+    Iterate to the end, then call `finish`. Memory is bounded by `batch_bytes`, `buffer_bytes` and `key_memory_bytes`, whatever the size
+    of the input, apart from 1.3 bytes for each key that lies on the scratch disk. With `threads=2` another thread judges batches ahead of the caller's, which writes in order and judges
     when nothing waits for it: same rows, letters and files.
     GIL released, but to read from a file object. A landing that is dropped before `finish` leaves no file.
     """
@@ -368,6 +368,8 @@ class Landing:
         name: str = "input",
         batch_bytes: int = 8_388_608,
         threads: int = 1,
+        key_memory_bytes: int = 268_435_456,
+        scratch: str | PathLike[str] | None = None,
         compression: str = "zstd",
         compression_level: int = 1,
         target_bytes: int = 134_217_728,
@@ -381,8 +383,12 @@ class Landing:
         are told apart by 128 bits. `batch_bytes`: input of a batch, or of `threads` smaller ones. `buffer_bytes`: memory of all open
         files together; past it those without new rows, then the largest, write a row group. Everything else: `write_iceberg_parquet`.
 
+        `key_memory_bytes`: most bytes of keys in memory, at most 32 each; less than 256 KiB counts as that. Past it they move to sorted
+        files in the folder `scratch` (None: the system's own, `TMPDIR`): 16 bytes each, twice while files are merged. The files have no
+        name and vanish with the landing, however it ends. What is a duplicate stays exact.
+
         Raises:
-            KernelError: `landing.read`.
+            KernelError: `landing.read`; `key.scratch_failed` when a folder is named and cannot be written.
             FormatError, ParquetFault: as `write_iceberg_parquet`.
         """
     def __iter__(self) -> Self: ...
@@ -390,9 +396,16 @@ class Landing:
         """Land the next batch. After an error no file is left.
 
         Raises:
-            KernelError: `landing.read`, or whatever the file object raises.
+            KernelError: `landing.read`, or whatever the file object raises. `key.scratch_failed`, `key.scratch_full`,
+                `key.scratch_changed`: keys that do not fit into memory, and the scratch disk fails.
             ParquetFault: rows that do not fit the schema, a disk that is full.
         """
+    @property
+    def key_memory_bytes(self) -> int:
+        """Bytes that keys hold in memory now; 0 after the last batch."""
+    @property
+    def key_scratch_bytes(self) -> int:
+        """Bytes of keys on the scratch disk now; 0 while all fit into memory, and after the last batch."""
     def finish(self) -> list[dict[str, Any]]:
         """Close the files: one dict per DataFile, as `write_iceberg_parquet`.
 

@@ -86,7 +86,10 @@ def rows_of(files: list[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
     return days
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 2}, {"batch_bytes": 1}, {"batch_bytes": 1, "threads": 2, "buffer_bytes": 1}])
+TINY = {"batch_bytes": 1, "threads": 2, "buffer_bytes": 1, "key_memory_bytes": 1}
+
+
+@pytest.mark.parametrize("options", [{}, {"threads": 2}, {"batch_bytes": 1}, TINY])
 @pytest.mark.parametrize("key", [["id"], ["name", "count"], []])
 def test_batches_and_threads_change_nothing(tmp_path: Path, options: dict[str, Any], key: list[str]) -> None:
     given = lines(8_000)
@@ -186,6 +189,64 @@ def test_a_landing_is_finished_at_its_end_and_once(tmp_path: Path) -> None:
     with pytest.raises(kernel.KernelError) as error:
         kernel.Landing(tmp_path / "none", PLAN, tmp_path, schema_json=SCHEMA, received_at_us=RECEIVED_US)
     assert error.value.code == "landing.read"
+
+
+def test_keys_move_to_a_scratch_folder_and_leave_nothing_there(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    given = lines(12_000)
+    body = b"\n".join([*given, *given[:6_000]])
+    options = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"], "durable": False, "batch_bytes": 1}
+    small = kernel.Landing(io.BytesIO(body), PLAN, tmp_path / "small", key_memory_bytes=1, scratch=scratch, **options)
+    large = kernel.Landing(io.BytesIO(body), PLAN, tmp_path / "large", **options)
+    most = 0
+    for few, many in zip(small, large, strict=True):
+        assert (few.records, few.good, few.duplicates) == (many.records, many.good, many.duplicates)
+        most = max(most, small.key_scratch_bytes)
+        assert small.key_memory_bytes < 256 * 1024
+        assert large.key_scratch_bytes == 0
+    assert most > 16 * 8_000
+    assert rows_of(small.finish()) == rows_of(large.finish())
+    assert small.key_scratch_bytes == small.key_memory_bytes == 0
+    assert not list(scratch.iterdir())
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    options = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"]}
+    with pytest.raises(kernel.KernelError) as error:
+        kernel.Landing(io.BytesIO(b""), PLAN, tmp_path, scratch=tmp_path / "none", **options)
+    assert (error.value.code, error.value.retry) == ("key.scratch_failed", "never")
+    assert error.value.context["path"] == str(tmp_path / "none")
+
+
+FULL = """
+import json, resource, sys
+import data_processor_rs as kernel
+from tests.unit.test_kernel_landing import PLAN, RECEIVED_US, SCHEMA, lines
+import io
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # no file may be larger
+landing = kernel.Landing(io.BytesIO(b"\\n".join(lines(8_000))), PLAN, sys.argv[1], schema_json=SCHEMA, received_at_us=RECEIVED_US,
+    key=["id"], key_memory_bytes=1, scratch=sys.argv[2])
+try:
+    list(landing)
+except kernel.KernelError as error:
+    print(json.dumps([error.code, error.hint]))
+try:
+    landing.finish()
+except kernel.KernelError as error:
+    print(json.dumps(error.code))
+"""
+
+
+def test_a_scratch_disk_that_is_full_ends_the_landing_and_leaves_nothing(tmp_path: Path) -> None:
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    scratch.mkdir()
+    done = subprocess.run([sys.executable, "-c", FULL, str(out), str(scratch)], capture_output=True, text=True, check=True)
+    (code, hint), after = map(json.loads, done.stdout.splitlines())
+    assert (code, after) == ("key.scratch_full", "landing.unfinished")
+    assert "scratch folder" in hint
+    assert not list(scratch.iterdir())
+    assert not list(out.rglob("*.parquet"))
 
 
 MEASURE = """

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_processor_core::contract::Plan;
+use data_processor_core::process::dedupe::KeyRoom;
 use data_processor_core::process::landing::{Judging, Landing, Terms};
 use data_processor_core::sink::schema::IcebergSchema;
 use data_processor_core::sink::{Codec, TableWriter, WriteOptions};
@@ -30,6 +31,7 @@ impl Job {
     fn terms(&self) -> Terms {
         Terms {
             key: vec![self.key.clone()],
+            room: KeyRoom::default(),
             batch_bytes: self.batch_bytes,
             received_us: 1_795_132_800_000_000,
             name: "input".into(),

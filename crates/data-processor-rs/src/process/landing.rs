@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_processor_core::error::{Error, ErrorKind};
+use data_processor_core::process::dedupe::KeyRoom;
 use data_processor_core::process::landing::{self, Source, Terms};
 use data_processor_core::sink::schema::IcebergSchema;
 use data_processor_core::sink::{Codec, TableWriter, WriteOptions};
@@ -87,7 +88,7 @@ impl Landing {
 #[pymethods]
 impl Landing {
     #[new]
-    #[pyo3(signature = (source, plan, location, *, schema_json, received_at_us, key=Vec::new(), partition_field=None, file_prefix="", name="input", batch_bytes=8_388_608, threads=1, compression="zstd", compression_level=1, target_bytes=134_217_728, buffer_bytes=33_554_432, durable=true))]
+    #[pyo3(signature = (source, plan, location, *, schema_json, received_at_us, key=Vec::new(), partition_field=None, file_prefix="", name="input", batch_bytes=8_388_608, threads=1, key_memory_bytes=268_435_456, scratch=None, compression="zstd", compression_level=1, target_bytes=134_217_728, buffer_bytes=33_554_432, durable=true))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         source: &Bound<'_, PyAny>,
@@ -101,6 +102,8 @@ impl Landing {
         name: &str,
         batch_bytes: usize,
         threads: usize,
+        key_memory_bytes: usize,
+        scratch: Option<PathBuf>,
         compression: &str,
         compression_level: i32,
         target_bytes: u64,
@@ -114,7 +117,12 @@ impl Landing {
         let options = WriteOptions { location, partition: partition_field, prefix, codec, target_bytes, durable, buffer_bytes };
         let writer = TableWriter::new(schema, options).map_err(kernel)?;
         let raised = Arc::default();
-        let terms = Terms { key, batch_bytes, received_us: received_at_us, name: name.to_owned() };
+        let named = scratch.is_some();
+        let room = KeyRoom { bytes: key_memory_bytes, scratch };
+        if named {
+            room.check().map_err(kernel)?;
+        }
+        let terms = Terms { key, room, batch_bytes, received_us: received_at_us, name: name.to_owned() };
         let landing = landing::Landing::new(Arc::clone(&plan.0), opened(source, &raised)?, terms, writer, threads);
         Ok(Landing { landing: Mutex::new(landing), raised })
     }
@@ -130,6 +138,16 @@ impl Landing {
             Ok(LandedBatch { records, good, duplicates, letters: Py::new(py, Rows(letters))? })
         };
         landed.map(batch).transpose()
+    }
+
+    #[getter]
+    fn key_memory_bytes(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().key_bytes().0)
+    }
+
+    #[getter]
+    fn key_scratch_bytes(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.lock().key_bytes().1)
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

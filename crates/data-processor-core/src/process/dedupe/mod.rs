@@ -3,8 +3,12 @@
 mod cache;
 mod cells;
 mod codes;
+mod earlier;
 mod equal;
+mod filter;
 mod keys;
+mod runs;
+mod scratch;
 mod shards;
 
 use arrow_array::{BooleanArray, RecordBatch};
@@ -13,10 +17,10 @@ use arrow_buffer::BooleanBufferBuilder;
 pub use cache::KeyCache;
 pub use cells::Cells;
 pub use codes::codes;
+pub use earlier::{EarlierKeys, KeyRoom};
 pub use equal::equal_rows;
 pub use keys::random;
 pub(super) use keys::{Keys, secret};
-pub use shards::KeySet;
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -12,7 +12,7 @@ use crate::batch::{raw_schema, source_fields};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::columns::Columns;
-use crate::process::dedupe::{KeySet, Keys, secret};
+use crate::process::dedupe::{EarlierKeys, KeyRoom, Keys, secret};
 use crate::process::judge::{Judge, without_return};
 use crate::process::raw::Raw;
 use crate::process::slow::{self, Refused};
@@ -29,6 +29,8 @@ const BLOCK_BYTES: usize = 16 << 10;
 pub struct Terms {
     /// Columns of the key; none: nothing is a duplicate.
     pub key: Vec<String>,
+    /// The room that keys may take.
+    pub room: KeyRoom,
     /// Input bytes of the batches that are judged at one time.
     pub batch_bytes: usize,
     /// When the input came, µs since 1970: bounds event times.
@@ -160,7 +162,7 @@ impl Sitting<'_> {
 pub struct Order {
     plan: Arc<Plan>,
     terms: Terms,
-    keys: KeySet,
+    keys: EarlierKeys,
     secret: (u64, u64),
     /// Records so far.
     records: u64,
@@ -171,12 +173,17 @@ pub struct Order {
 impl Order {
     /// Before the first piece.
     pub fn new(plan: Arc<Plan>, terms: Terms) -> Order {
-        Order { plan, terms, keys: KeySet::default(), secret: secret(), records: 0, lines: 0 }
+        Order { plan, keys: EarlierKeys::new(terms.room.clone()), terms, secret: secret(), records: 0, lines: 0 }
     }
 
     /// Lines so far.
     pub fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// Keys so far.
+    pub fn keys(&self) -> &EarlierKeys {
+        &self.keys
     }
 
     /// The next piece as a batch: what repeats an earlier key is found, dead records become letters.
@@ -198,7 +205,7 @@ impl Order {
             return Ok(Vec::new());
         }
         let keys = Keys::of(rows, &self.terms.key, self.secret)?;
-        Ok((0..keys.len()).filter(|row| !self.keys.insert(keys.code(*row))).map(|row| row as u32).collect())
+        self.keys.repeats(keys.len(), |row| keys.code(row))
     }
 
     /// Letters of dead records, in `LETTERS` layout: offset is the record's number in the input, from 0.

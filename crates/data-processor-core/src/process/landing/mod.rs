@@ -1,6 +1,6 @@
 //! NDJSON of any size into a table's files: read, judged, freed of duplicates and written batch by batch.
 //!
-//! Memory is bounded by the batch and the writer's buffer, apart from 28 bytes or so per key. More threads judge batches ahead of
+//! Memory is bounded by the batch, the writer's buffer and the room for keys, which go to a disk beyond it. More threads judge batches ahead of
 //! the one that writes, and close files together; rows, letters and files are the same.
 
 mod crew;
@@ -89,6 +89,12 @@ impl Landing {
             Ok(Some(_)) => {}
         }
         landed
+    }
+
+    /// Bytes that keys take: in memory and on the disk. None at the end.
+    pub fn key_bytes(&self) -> (usize, u64) {
+        let keys = self.judging.as_ref().map(|judging| judging.order.keys());
+        keys.map_or((0, 0), |keys| (keys.size_bytes(), keys.spilled_bytes()))
     }
 
     fn step(&mut self) -> Result<Option<Landed>> {
