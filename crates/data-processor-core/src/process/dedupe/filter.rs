@@ -60,19 +60,24 @@ fn bit(hash: u64, word: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foldhash::fast::RandomState;
-    use std::hash::BuildHasher;
+
+    /// Hashes that look drawn by chance (SplitMix64).
+    fn hash(number: u64) -> u64 {
+        let z = number.wrapping_mul(SPREAD);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
 
     #[test]
     fn a_filter_forgets_nothing_and_is_seldom_wrong() {
-        let hasher = RandomState::default();
-        for keys in [0_u32, 1, 50, 300_000] {
+        for keys in [0, 1, 50, 300_000] {
             let mut filter = Filter::for_keys(keys as usize);
-            (0..keys).for_each(|key| filter.add(hasher.hash_one(key)));
-            assert!((0..keys).all(|key| filter.may_hold(hasher.hash_one(key))));
-            let others = (keys..keys + 300_000).filter(|key| filter.may_hold(hasher.hash_one(key))).count();
-            assert!(others < 6_000, "{others} of 300,000 with {keys} keys");
-            assert!(filter.size_bytes() <= 64 + keys as usize * 5 / 4 + 64);
+            (0..keys).for_each(|key| filter.add(hash(key)));
+            assert!((0..keys).all(|key| filter.may_hold(hash(key))));
+            let others = (keys..keys + 300_000).filter(|key| filter.may_hold(hash(*key))).count();
+            assert!(others < 4_500, "{others} of 300,000 with {keys} keys");
+            assert!(filter.size_bytes() <= keys as usize * 5 / 4 + 64);
         }
     }
 }
