@@ -196,7 +196,7 @@ def test_keys_move_to_a_scratch_folder_and_leave_nothing_there(tmp_path: Path) -
     scratch.mkdir()
     given = lines(12_000)
     body = b"\n".join([*given, *given[:6_000]])
-    options = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"], "durable": False, "batch_bytes": 1}
+    options: dict[str, Any] = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"], "durable": False, "batch_bytes": 1}
     small = kernel.Landing(io.BytesIO(body), PLAN, tmp_path / "small", key_memory_bytes=1, scratch=scratch, **options)
     large = kernel.Landing(io.BytesIO(body), PLAN, tmp_path / "large", **options)
     most = 0
@@ -212,7 +212,7 @@ def test_keys_move_to_a_scratch_folder_and_leave_nothing_there(tmp_path: Path) -
 
 
 def test_a_scratch_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
-    options = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"]}
+    options: dict[str, Any] = {"schema_json": SCHEMA, "received_at_us": RECEIVED_US, "key": ["id"]}
     with pytest.raises(kernel.KernelError) as error:
         kernel.Landing(io.BytesIO(b""), PLAN, tmp_path, scratch=tmp_path / "none", **options)
     assert (error.value.code, error.value.retry) == ("key.scratch_failed", "never")

@@ -109,7 +109,7 @@ fn repeats_are_found_across_many_merges() {
         assert!(keys.repeats(5_000, |row| key(first + row as u64)).unwrap().is_empty());
         // one in seven of all so far, and each of those twice
         let some: Vec<u64> =
-            (0..first + 5_000).filter(|number| mixed(number ^ batch) % 70 == 0).flat_map(|one| [one, one]).collect();
+            (0..first + 5_000).filter(|number| mixed(number ^ batch).is_multiple_of(70)).flat_map(|one| [one, one]).collect();
         assert!(keys.repeats(some.len(), |row| key(some[row])).unwrap().into_iter().eq(0..some.len() as u32));
     }
     assert!(keys.spilled_bytes() > 16 * 290_000);
