@@ -350,8 +350,8 @@ class Landing:
     """NDJSON of any size: read, judged, freed of duplicates and written as day-partitioned Parquet, batch by batch.
 
     Iterate to the end, then call `finish`. Memory is bounded by `batch_bytes`, `buffer_bytes` and `key_memory_bytes`, whatever the size
-    of the input, apart from 1.3 bytes for each key that lies on the scratch disk. With `threads=2` another thread judges batches ahead of the caller's, which writes in order and judges
-    when nothing waits for it: same rows, letters and files.
+    of the input, apart from 1.3 bytes for each key that lies on the scratch disk. With `threads=2` another thread judges batches ahead of
+    the caller's, which writes in order and judges when nothing waits for it: same rows, letters and files.
     GIL released, but to read from a file object. A landing that is dropped before `finish` leaves no file.
     """
     def __new__(
