@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -56,7 +57,9 @@ def test_a_dead_letter_is_shown_with_its_violations_and_its_own_bytes(root: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_status_watch_shows_again_until_it_is_told_to_end(number: int, root: Path) -> None:
-    watching = subprocess.Popen([*FRAZIL, "status", "--watch", "0.5", "--json"], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [*FRAZIL, "status", "--watch", "0.5", "--json"]
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job of the background hands on that it is ignored
+    watching = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heeding)
     assert watching.stdout is not None
     try:
         for _ in range(2):
@@ -77,13 +80,14 @@ def test_an_interrupt_that_a_destructor_swallowed_ends_the_next_turn() -> None:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here, as in a job of the background
     again = turns(60)
     next(again)
     kept = Kept()
     del kept
     with pytest.raises(KeyboardInterrupt):
         next(again)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_a_worker_serves_its_metrics_on_the_port_it_was_given(root: Path) -> None:

@@ -20,7 +20,9 @@ def turns(seconds: float) -> Iterator[None]:
         came.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # ignored in jobs of the background, where Ctrl-C is meant for another
+        signal.signal(signal.SIGINT, interrupted)
     try:
         while True:
             yield
