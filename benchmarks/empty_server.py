@@ -11,8 +11,7 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from frazil.api.app import DrainingServer
-from frazil.api.protocol import BoundedProtocol, ServerConfig
+from frazil.api.app import DrainingServer, server_config
 
 ANSWER: Final = b'{"accepted":1}'
 
@@ -32,16 +31,8 @@ async def live() -> dict[str, str]:
 
 
 def main() -> None:
-    config = ServerConfig(
-        app,
-        port=int(sys.argv[1]),
-        http=BoundedProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=30,
-    )
+    config = server_config(app)
+    config.port = int(sys.argv[1])
     DrainingServer(config).run()
 
 

@@ -14,7 +14,7 @@ from frazil.batch import Place
 from frazil.contract import Contract
 from frazil.errors import EXIT_NO, FrazilError
 from frazil.project import Project
-from frazil.sink.letters import COMMIT, Letters, in_layout
+from frazil.sink.letters import COMMIT, Letters, in_layout, shown
 from frazil.sink.repair import settled
 from frazil.table import files
 from frazil.table.duck import literal, path_of, quoted, view
@@ -134,7 +134,7 @@ def _letters(project: Project, contract: Contract, event_id: str, landed: Sequen
                 "replay": row["_replay"],
                 "headers": json.loads(row.get("headers") or "[]"),
                 "first": first,
-                "violations": row["violations"],
+                "violations": [shown(violation) for violation in row["violations"]],
             }
         )
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -47,14 +46,3 @@ def taken(job_id: str, receipt: Receipt, version: str, status_url: str) -> Answe
     counts = receipt.received, receipt.accepted, receipt.rejected
     content = _TAKEN % (job_id, _spelled(receipt.contract), _spelled(version), *counts, status_url)
     return Answer(content.encode(), 202, {"Location": status_url})
-
-
-def shown(violation: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored violation as the door shows it: its value as JSON, or as text where it was cut or is no finite number."""
-    text = violation["value"]
-    try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        value = text
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return {**violation, "value": value if finite else text}

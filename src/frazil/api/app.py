@@ -334,9 +334,9 @@ def _stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _config(settings: Settings, app: Any, *, factory: bool) -> ServerConfig:
-    _configure_logs()
-    config = ServerConfig(
+def server_config(app: Any, *, factory: bool = False) -> ServerConfig:
+    """The web server's settings for an app, or for a function that makes one."""
+    return ServerConfig(
         app,
         factory=factory,
         loop="auto",
@@ -350,6 +350,11 @@ def _config(settings: Settings, app: Any, *, factory: bool) -> ServerConfig:
         timeout_worker_healthcheck=START_SECONDS,
         lifespan="on",
     )
+
+
+def _config(settings: Settings, app: Any, *, factory: bool) -> ServerConfig:
+    _configure_logs()
+    config = server_config(app, factory=factory)
     # A margin over the body's own time, so that a route can still answer 408 before the connection is cut.
     config.message_seconds = settings.api.body_timeout.total_seconds() + 5
     return config

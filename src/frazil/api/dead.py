@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from frazil import flow, lineage
 from frazil.api import bodies
-from frazil.api.answers import answer, shown
+from frazil.api.answers import answer
 from frazil.api.door import Door
 from frazil.api.guard import named
 from frazil.api.problems import Refused
 from frazil.batch import OPEN_STAGES, Place
 from frazil.contract import Contract
 from frazil.sink import repair
-from frazil.sink.letters import Letters, causes, places
+from frazil.sink.letters import Letters, causes, places, shown
 from frazil.sink.mend import Patch, unchanged
 from frazil.telemetry import logger
 

@@ -9,12 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from frazil.api.answers import answer, shown
+from frazil.api.answers import answer
 from frazil.api.door import Door
 from frazil.api.guard import named
 from frazil.api.receipts import Receipt
 from frazil.errors import CommitConflict
 from frazil.sink.books import Verdicts, verdicts
+from frazil.sink.letters import shown
 
 _FIRST_LOOK, _LONGEST_PAUSE = 0.1, 0.5
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from frazil.api import openapi
-from frazil.api.answers import answer, shown
+from frazil.api.answers import answer
 
 if TYPE_CHECKING:
     from frazil.api.door import Door
@@ -44,11 +44,7 @@ def _traced(project: Project, event_id: str, contract: str | None) -> dict[str, 
     from frazil.trace import trace as traced
 
     with _one_at_a_time:
-        found = traced(project, event_id, contract=contract)
-    for record in found["records"]:
-        if "violations" in record:
-            record["violations"] = [shown(violation) for violation in record["violations"]]
-    return found
+        return traced(project, event_id, contract=contract)
 
 
 # ---------------------------------------------------------------- what OpenAPI says

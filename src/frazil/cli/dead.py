@@ -104,8 +104,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Everything known about letters: each violation, the record's own bytes, where it came from. Closed ones, too."""
-    from frazil.api.answers import shown
-    from frazil.sink.letters import places
+    from frazil.sink.letters import places, shown
 
     work = Work.of(contract)
     rows = work.letters.newest()

@@ -24,11 +24,6 @@ def trace(
 
     found = traced(session.project(), event_id, contract=contract)
     if json:
-        from frazil.api.answers import shown
-
-        for record in found["records"]:
-            if record.get("violations"):
-                record["violations"] = [shown(violation) for violation in record["violations"]]
         emit(found)
         return
     out = data()

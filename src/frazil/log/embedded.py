@@ -24,6 +24,7 @@ PARTITION = "0"
 
 _SLOWEST_POLL_S = 0.02
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _Facts = tuple[int, int, str, int, bytes, bool]
 
@@ -254,8 +255,7 @@ def _kernel_key(key: IdempotencyKey | None) -> tuple[str, bytes, bytes] | None:
 
 
 def _microseconds(at: datetime) -> int:
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # a third of the time of a division
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def _last(position: Position, log: str) -> tuple[int, str | None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -125,3 +128,14 @@ def _newest(rows: pa.Table) -> pa.Array:
 
 def _shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "…"
+
+
+def shown(violation: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored violation as people and programs are shown it: its value as JSON, or as text where it was cut or is no finite number."""
+    text = violation["value"]
+    try:
+        value = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        value = text
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return {**violation, "value": value if finite else text}

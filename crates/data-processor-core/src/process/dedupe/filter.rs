@@ -59,15 +59,8 @@ fn bit(hash: u64, word: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shards::tests::mixed as hash;
     use super::*;
-
-    /// Hashes that look drawn by chance (SplitMix64).
-    fn hash(number: u64) -> u64 {
-        let z = number.wrapping_mul(SPREAD);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 
     #[test]
     fn a_filter_forgets_nothing_and_is_seldom_wrong() {

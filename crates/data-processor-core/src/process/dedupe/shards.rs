@@ -161,11 +161,11 @@ pub fn key_of(words: Words) -> u128 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Numbers that look drawn by chance (SplitMix64).
-    fn mixed(number: u64) -> u64 {
+    pub fn mixed(number: u64) -> u64 {
         let z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
