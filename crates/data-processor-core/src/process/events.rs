@@ -111,7 +111,9 @@ fn parse_file(plan: Arc<Plan>, file: Bytes, format: Format, received_us: i64) ->
         return Err(body_error("body.empty", "the body holds no record").hint("send at least one event"));
     };
     if more.is_some() {
-        return Err(body_error("body.too_large", "the body holds more than 4294967295 records").hint("read it by batches"));
+        return Err(
+            body_error("body.too_large", "the body holds more records than fit into memory at once").hint("read it by batches")
+        );
     }
     let mut is_typed = vec![true; count];
     refused.iter().for_each(|(index, _)| is_typed[*index as usize] = false);

@@ -129,7 +129,10 @@ impl Road<'_> {
             if field.required
                 && let Some(nulls) = array.nulls()
             {
-                self.doubts.iter_mut().zip(nulls).for_each(|(doubt, valid)| *doubt |= !valid);
+                // Where the object itself is null, nothing misses in it.
+                let around = given.nulls();
+                let misses = |row: usize| nulls.is_null(row) && around.is_none_or(|around| around.is_valid(row));
+                self.doubts.iter_mut().enumerate().for_each(|(row, doubt)| *doubt |= misses(row));
             }
             made.0.push(Arc::new(ArrowField::new(&field.name, array.data_type().clone(), field.nullable)));
             made.1.push(array);

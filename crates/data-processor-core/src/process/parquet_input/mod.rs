@@ -3,7 +3,10 @@
 //! The file's own layout alone decides, no schema that a writer left in its metadata. Columns whose types no contract has (intervals)
 //! are refused with the file.
 
+#[cfg(test)]
+mod agreement;
 mod direct;
+mod pages;
 mod read;
 mod text;
 
@@ -32,10 +35,22 @@ const ROWS: usize = 8192;
 /// Most bytes of one decompressed page or row group that a file may claim for each of its own, and what any file may claim.
 const RATIO: i64 = 2000;
 const FLOOR: i64 = 256 << 20;
+/// Most values that are in memory at once, of all columns: for each byte of a file, and for any file.
+const CELLS_A_BYTE: usize = 16;
+const CELLS: usize = 64 << 20;
 
-/// A file that was opened: its rows batch by batch, in the order of the file.
+/// A file whose footer was read: it is known to be one, and of types that contracts have.
+pub struct Footer {
+    file: Bytes,
+    metadata: ArrowReaderMetadata,
+    schema: SchemaRef,
+}
+
+/// Rows of a file batch by batch, in its order, as the `parquet` crate reads them: any layout.
 pub struct File {
     reader: ParquetRecordBatchReader,
+    /// Rows that are read, but not given: a reader that skips them does not look at all of their pages, and finds less wrong.
+    first: usize,
 }
 
 fn invalid(what: impl std::fmt::Display) -> Error {
@@ -48,44 +63,76 @@ pub(crate) fn most_text(bytes: usize) -> usize {
     (256 << 20) + bytes.saturating_mul(64)
 }
 
-impl File {
-    /// Opens a file that is all in memory; batches have at most `rows` rows.
+impl Footer {
+    /// Reads the footer of a file that is all in memory.
     ///
     /// Errors: `body.invalid_parquet` for anything that cannot be read or has a column of a type that JSON and contracts have not.
-    pub fn open(plan: &Plan, file: Bytes, rows: usize) -> Result<File> {
-        File::opened(file, rows, |schema, metadata| in_codes(plan, schema, metadata))
-    }
-
-    /// Opens a file whose texts stay codes wherever the file has them so: a long text that repeats lies in memory once.
-    fn open_in_codes(file: Bytes) -> Result<File> {
-        File::opened(file, ROWS, all_in_codes)
-    }
-
-    fn opened(file: Bytes, rows: usize, coded: impl FnOnce(&SchemaRef, &ParquetMetaData) -> SchemaRef) -> Result<File> {
-        read(|| File::opened_unguarded(file, rows, coded))
-    }
-
-    fn opened_unguarded(file: Bytes, rows: usize, coded: impl FnOnce(&SchemaRef, &ParquetMetaData) -> SchemaRef) -> Result<File> {
-        let length = file.len() as i64;
-        let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&file, options()).map_err(invalid)?;
-        for group in metadata.metadata().row_groups() {
-            let claimed = group.columns().iter().map(|column| column.uncompressed_size().max(0)).fold(0i64, i64::saturating_add);
-            if claimed > FLOOR.saturating_add(length.saturating_mul(RATIO)) || group.num_rows() < 0 {
-                return Err(invalid(format!("a row group claims {claimed} bytes")));
+    pub fn read(file: Bytes) -> Result<Footer> {
+        read(|| {
+            let length = file.len() as i64;
+            let metadata = ArrowReaderMetadata::load(&file, options()).map_err(invalid)?;
+            for group in metadata.metadata().row_groups() {
+                let claimed =
+                    group.columns().iter().map(|column| column.uncompressed_size().max(0)).fold(0i64, i64::saturating_add);
+                if claimed > FLOOR.saturating_add(length.saturating_mul(RATIO)) || group.num_rows() < 0 {
+                    return Err(invalid(format!("a row group claims {claimed} bytes")));
+                }
             }
-        }
-        let schema = hinted(metadata.schema(), metadata.metadata().file_metadata().schema_descr());
-        schema.fields().iter().try_for_each(|field| known(field.data_type(), field.name()))?;
-        let options = options().with_schema(coded(&schema, metadata.metadata()));
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(invalid)?;
-        let reader = builder.with_batch_size(rows.max(1)).build().map_err(invalid)?;
-        Ok(File { reader })
+            let schema = hinted(metadata.schema(), metadata.metadata().file_metadata().schema_descr());
+            schema.fields().iter().try_for_each(|field| known(field.data_type(), field.name()))?;
+            Ok(Footer { file, metadata, schema })
+        })
     }
 
+    /// Most rows of a batch: a few bytes of a file may stand for any number of rows.
+    pub fn most_rows(&self) -> usize {
+        let columns = self.metadata.metadata().file_metadata().schema_descr().num_columns();
+        (CELLS + self.file.len().saturating_mul(CELLS_A_BYTE)) / columns.max(1)
+    }
+
+    /// The rows page by page; None where the file is not as plain as that.
+    pub fn pages(&self, plan: &Plan) -> Option<pages::Rows> {
+        pages::Rows::open(plan, &self.file, self.metadata.metadata(), &self.schema)
+    }
+
+    /// The rows from number `first` on, in batches of at most `rows`. Errors: `body.invalid_parquet`.
+    pub fn rows(&self, plan: &Plan, rows: usize, first: usize) -> Result<File> {
+        self.file(rows, first, in_codes(plan, &self.schema, self.metadata.metadata()))
+    }
+
+    /// All rows; texts stay codes wherever the file has them so: a long text that repeats lies in memory once.
+    fn rows_in_codes(&self) -> Result<File> {
+        self.file(ROWS, 0, all_in_codes(&self.schema, self.metadata.metadata()))
+    }
+
+    fn file(&self, rows: usize, first: usize, schema: SchemaRef) -> Result<File> {
+        read(|| {
+            let options = options().with_schema(schema);
+            let metadata = ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options).map_err(invalid)?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata);
+            Ok(File { reader: builder.with_batch_size(rows.max(1)).build().map_err(invalid)?, first })
+        })
+    }
+}
+
+fn options() -> ArrowReaderOptions {
+    ArrowReaderOptions::new().with_skip_arrow_metadata(true)
+}
+
+impl File {
     /// The next rows; None at the end. Errors: `body.invalid_parquet`.
     pub fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        read(|| self.reader.next().transpose().map_err(invalid))
+        read(|| {
+            loop {
+                let Some(batch) = self.reader.next().transpose().map_err(invalid)? else { return Ok(None) };
+                let count = batch.num_rows();
+                let given = self.first.min(count);
+                self.first -= given;
+                if given < count {
+                    return Ok(Some(batch.slice(given, count - given)));
+                }
+            }
+        })
     }
 }
 
@@ -173,7 +220,7 @@ fn known(kind: &DataType, name: &str) -> Result<()> {
 pub fn canonical(plan: &Plan, file: Bytes, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     guarded(|| {
         let mut most = most_text(file.len());
-        let mut opened = File::open_in_codes(file)?;
+        let mut opened = Footer::read(file)?.rows_in_codes()?;
         let (writer, mut text) = (Writer { plan }, Vec::new());
         while let Some(batch) = opened.batch()? {
             for row in 0..batch.num_rows() {

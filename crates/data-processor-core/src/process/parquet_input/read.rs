@@ -1,6 +1,7 @@
 //! A Parquet file as batches.
 //!
-//! A batch is read and judged in pieces: what a piece is made of stays in the processor's own cache, and only its rows are kept.
+//! Page by page, a batch is read whole: what its columns are made of are the pages. What the `parquet` crate reads is judged in pieces,
+//! which stay in the processor's own cache.
 
 use std::sync::Arc;
 
@@ -12,9 +13,8 @@ use arrow_schema::{DataType, Fields, Schema};
 use arrow_select::concat::concat;
 use bytes::Bytes;
 
-use super::File;
-use super::direct;
 use super::text::Writer;
+use super::{File, Footer, direct, pages};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::batches::{Batch, rows};
@@ -28,11 +28,29 @@ const PIECE: usize = 16 << 10;
 /// Reads a file batch by batch.
 pub struct Reader {
     plan: Arc<Plan>,
-    file: Option<File>,
-    /// Pieces of a batch.
-    pieces: usize,
+    road: Road,
+    /// Most rows of a batch.
+    rows: usize,
     next: u64,
     received_us: i64,
+}
+
+/// How the next rows are read.
+enum Road {
+    /// Page by page; the footer is kept for what is odd.
+    Pages(Box<pages::Rows>, Footer),
+    Any(File),
+    /// Nothing is read any more.
+    Closed,
+}
+
+/// Pieces of a batch of so many rows, and rows of each.
+fn pieces_of(rows: usize) -> usize {
+    rows.div_ceil(PIECE).max(1)
+}
+
+fn piece(rows: usize) -> usize {
+    rows / pieces_of(rows)
 }
 
 impl Reader {
@@ -40,9 +58,17 @@ impl Reader {
     ///
     /// Errors: `body.invalid_parquet`.
     pub fn open(plan: Arc<Plan>, file: Bytes, received_us: i64, rows: usize) -> Result<Reader> {
-        let pieces = rows.div_ceil(PIECE).max(1);
-        let file = Some(guarded(|| File::open(&plan, file, rows / pieces))?);
-        Ok(Reader { plan, file, pieces, next: 0, received_us })
+        let (road, rows) = guarded(|| {
+            let footer = Footer::read(file)?;
+            let rows = rows.min(footer.most_rows());
+            let file = footer.rows(&plan, piece(rows), 0)?; // what it refuses is no file, however plain
+            let road = match footer.pages(&plan) {
+                Some(pages) => Road::Pages(Box::new(pages), footer),
+                None => Road::Any(file),
+            };
+            Ok((road, rows))
+        })?;
+        Ok(Reader { plan, road, rows, next: 0, received_us })
     }
 
     /// The next batch; None at the end. After an error the rest of the file is not readable.
@@ -51,18 +77,26 @@ impl Reader {
     pub fn batch(&mut self) -> Result<Option<Batch>> {
         let outcome = guarded(|| self.judged());
         if outcome.is_err() {
-            self.file = None;
+            self.road = Road::Closed;
         }
         outcome
     }
 
     fn judged(&mut self) -> Result<Option<Batch>> {
-        let Some(file) = &mut self.file else { return Ok(None) };
         let first = self.next;
         let mut pieces = Pieces::new(&self.plan, first, self.received_us);
-        for _ in 0..self.pieces {
-            let Some(given) = file.batch()? else { break };
-            pieces.take(&given)?;
+        if let Road::Pages(pages, footer) = &mut self.road {
+            match pages.batch(self.rows.max(1)) {
+                Ok(Some(given)) => pieces.take_whole(&given)?,
+                Ok(None) => {}
+                Err(pages::Odd) => self.road = Road::Any(footer.rows(&self.plan, piece(self.rows), first as usize)?),
+            }
+        }
+        if let Road::Any(file) = &mut self.road {
+            for _ in 0..pieces_of(self.rows) {
+                let Some(given) = file.batch()? else { break };
+                pieces.take(&given)?;
+            }
         }
         self.next = pieces.next;
         let count = (self.next - first) as usize;
@@ -83,41 +117,77 @@ struct Pieces<'a> {
     refused: Vec<(u64, Refused)>,
     /// Rows that were judged by their text: all of the batch after the first that columns alone cannot tell.
     judge: Option<Judge<'a>>,
+    spoken: Spoken,
+}
+
+/// Memory for the text of a row.
+#[derive(Default)]
+struct Spoken {
     text: Vec<u8>,
     padded: Padded,
 }
 
+impl Spoken {
+    /// Judges a row by its text; it was received at `at`.
+    fn judge(
+        &mut self,
+        plan: &Plan,
+        judge: &mut Judge,
+        given: &RecordBatch,
+        row: usize,
+        at: i64,
+    ) -> std::result::Result<(), Refused> {
+        self.text.clear();
+        Writer { plan }.record(given, row, &mut self.text);
+        self.padded.load(&self.text);
+        judge.record(&self.padded, 0, self.text.len(), at)
+    }
+}
+
 impl<'a> Pieces<'a> {
     fn new(plan: &'a Plan, next: u64, received_us: i64) -> Pieces<'a> {
-        let (made, refused, text, padded) = (Vec::new(), Vec::new(), Vec::new(), Padded::default());
-        Pieces { plan, received_us, next, made, refused, judge: None, text, padded }
+        let (made, refused, spoken) = (Vec::new(), Vec::new(), Spoken::default());
+        Pieces { plan, received_us, next, made, refused, judge: None, spoken }
+    }
+
+    /// Judges the next rows, all at once where their columns tell.
+    fn take_whole(&mut self, given: &RecordBatch) -> Result<()> {
+        if given.num_rows() <= PIECE {
+            return self.take(given);
+        }
+        if self.direct(given)? {
+            return Ok(());
+        }
+        let each = (0..given.num_rows()).step_by(PIECE);
+        each.map(|first| given.slice(first, PIECE.min(given.num_rows() - first))).try_for_each(|piece| self.take(&piece))
     }
 
     /// Judges the next rows.
     fn take(&mut self, given: &RecordBatch) -> Result<()> {
-        let Pieces { plan, received_us, next, made, refused, judge, text, padded } = self;
-        let (first, count, writer) = (*next, given.num_rows(), Writer { plan });
-        let mut say = |judge: &mut Judge, row: usize| -> std::result::Result<(), Refused> {
-            text.clear();
-            writer.record(given, row, text);
-            padded.load(text);
-            judge.record(padded, 0, text.len(), *received_us)
-        };
-        *next += count as u64;
-        if judge.is_none()
-            && let Some((rows, found)) = direct::judged(plan, given, *received_us, &mut say)?
-        {
-            refused.extend(found.into_iter().map(|(row, reasons)| (first + row as u64, reasons)));
-            made.push(rows);
+        if self.judge.is_none() && self.direct(given)? {
             return Ok(());
         }
-        let judge = judge.get_or_insert_with(|| Judge::new(plan, count));
+        let (first, count) = (self.next, given.num_rows());
+        self.next += count as u64;
+        let judge = self.judge.get_or_insert_with(|| Judge::new(self.plan, count));
         for row in 0..count {
-            if let Err(reasons) = say(judge, row) {
-                refused.push((first + row as u64, reasons));
+            if let Err(reasons) = self.spoken.judge(self.plan, judge, given, row, self.received_us) {
+                self.refused.push((first + row as u64, reasons));
             }
         }
         if judge.columns.overflowed() { Err(too_large()) } else { Ok(()) }
+    }
+
+    /// Judges rows by their columns; false, and nothing taken, where those alone cannot tell.
+    fn direct(&mut self, given: &RecordBatch) -> Result<bool> {
+        let Pieces { plan, received_us, spoken, .. } = self;
+        let mut say = |judge: &mut Judge, row: usize| spoken.judge(plan, judge, given, row, *received_us);
+        let Some((rows, found)) = direct::judged(plan, given, *received_us, &mut say)? else { return Ok(false) };
+        let first = self.next;
+        self.refused.extend(found.into_iter().map(|(row, reasons)| (first + row as u64, reasons)));
+        self.made.push(rows);
+        self.next += given.num_rows() as u64;
+        Ok(true)
     }
 
     /// All good rows, and the others.
