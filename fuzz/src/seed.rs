@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Date32Array, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
+};
 use data_processor_core::log::{Encoder, RecordRef};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::schema::types::ColumnPath;
 
 use super::avro_files::{Codec, Dice, SCHEMA, container, encode};
 
@@ -60,7 +64,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
         "avro_file" => avro(),
         "avro_value" => vec![value()],
-        "parquet_file" => [Compression::UNCOMPRESSED, Compression::SNAPPY].map(parquet).to_vec(),
+        "parquet_file" => vec![parquet(Compression::UNCOMPRESSED), parquet(Compression::SNAPPY), nullable_parquet()],
         "log_rows" => vec![log()],
         "compressed_body" => {
             vec![[b"\0".to_vec(), lines()].concat(), [b"\x05".to_vec(), zstd::encode_all(&lines()[..], 1).unwrap()].concat()]
@@ -90,9 +94,41 @@ fn parquet(compression: Compression) -> Vec<u8> {
         ("at", Arc::new(TimestampMicrosecondArray::from(vec![1_794_900_000_000_000; 20]).with_timezone("UTC"))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let properties = WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(12)).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
+    written(&batch, WriterProperties::builder().set_compression(compression))
+}
+
+/// Columns of other types, each with nulls, in pages of the second version.
+fn nullable_parquet() -> Vec<u8> {
+    let maybe = |n: i32| (n % 4 != 1).then_some(n);
+    let ids = (0..20).map(|n| maybe(n).map(|n| [n as u8; 16]));
+    let ips: ArrayRef = Arc::new(StringArray::from_iter((0..20).map(|n| maybe(n + 1).map(|n| format!("10.0.0.{}", n % 3)))));
+    let context = StructArray::try_from(vec![("ip", ips)]).unwrap();
+    let around = (0..20).map(|n| n % 9 > 0).collect::<Vec<_>>().into();
+    let columns: [(&str, ArrayRef); 5] = [
+        ("id", Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, 16).unwrap())),
+        ("name", Arc::new(StringArray::from_iter((0..20).map(|n| maybe(n).map(|n| format!("n\u{e9}{n}")))))),
+        ("ok", Arc::new(BooleanArray::from_iter((0..20).map(|n| maybe(n).map(|n| n % 2 == 0))))),
+        ("day", Arc::new(Date32Array::from_iter((0..20).map(|n| maybe(n).map(|n| 20_000 + n % 3))))),
+        ("context", Arc::new(StructArray::new(context.fields().clone(), context.columns().to_vec(), Some(around)))),
+    ];
+    let columns = columns.map(|(name, column)| (name, column, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let plain = |name: &str| ColumnPath::from(name);
+    written(
+        &batch,
+        WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_2_0)
+            .set_column_dictionary_enabled(plain("name"), false)
+            .set_column_encoding(plain("name"), Encoding::PLAIN)
+            .set_column_dictionary_enabled(plain("id"), false)
+            .set_column_encoding(plain("id"), Encoding::PLAIN),
+    )
+}
+
+fn written(batch: &RecordBatch, layout: WriterPropertiesBuilder) -> Vec<u8> {
+    let layout = layout.set_max_row_group_row_count(Some(12)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(layout)).unwrap();
+    writer.write(batch).unwrap();
     writer.into_inner().unwrap()
 }
 

@@ -293,6 +293,36 @@ def test_damaged_parquet_files_end_soon_in_clear_errors(shared: Any) -> None:
         assert time.monotonic() - started < 1, file.name
 
 
+@pytest.mark.parametrize("logical", ["string", "json"])
+@pytest.mark.parametrize("in_codes", [True, False])
+def test_parquet_text_that_is_not_utf8_refuses_the_file(logical: str, in_codes: bool) -> None:
+    plan, out = kernel.Plan(_contract("keep").plan), io.BytesIO()
+    offsets, invalid = pa.py_buffer(b"".join(at.to_bytes(4, "little") for at in range(0, 10, 2))), pa.py_buffer(b"\xff\xfe" * 4)
+    name: Any = pa.StringArray.from_buffers(4, offsets, invalid)
+    if logical == "json":
+        name = pa.ExtensionArray.from_storage(pa.json_(), name)
+    table = pa.table({"id": ["01934b6e-7c0a-7def-8123-456789abcdef"] * 4, "name": name})
+    pq.write_table(table, out, store_schema=False, use_dictionary=in_codes, write_statistics=False)
+    assert _code_or_records(plan, out.getvalue()) == _code_or_rows(plan, out.getvalue()) == "body.invalid_parquet"
+
+
+@pytest.mark.parametrize("in_codes", [True, False])
+def test_parquet_columns_of_json_are_text(in_codes: bool) -> None:
+    texts = pa.array(["Ann", None, "longer than eight", "null"] * 3)
+    named: dict[str, Any] = {"name": texts, "payload": pa.array(['{"a": [1]}', None, '"x"', "é"] * 3), "more": texts}
+    for unknown in ("keep", "drop"):
+        records = []
+        for kind in (pa.string(), pa.json_()):
+            columns: dict[str, Any] = {name: column.cast(kind) for name, column in named.items()}
+            columns["within"] = pa.StructArray.from_arrays([texts.cast(kind)], ["deep"])
+            out = io.BytesIO()
+            pq.write_table(pa.table({"id": ["01934b6e-7c0a-7def-8123-456789abcdef"] * 12, **columns}), out, use_dictionary=in_codes)
+            plan, file = kernel.Plan(_contract(unknown).plan), out.getvalue()
+            batches = list(kernel.FileReader(plan, file, format="parquet", received_at_us=RECEIVED_US, batch_size=5))
+            records.append((kernel.canonical(plan, file, format="parquet"), repr(_outcome(batches))))
+        assert records[0] == records[1]
+
+
 def test_a_parquet_footer_with_one_bit_flipped_ends_in_rows_or_a_clear_error() -> None:
     plan, out = kernel.Plan(_contract("keep").plan), io.BytesIO()
     table = pa.table({"id": ["01934b6e-7c0a-7def-8123-456789abcdef"] * 20, "name": ["a", "b"] * 10, "size": [0.5] * 20})

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, StructArray, TimestampMicrosecondArray,
+    StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema};
@@ -15,9 +15,11 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
-use super::Footer;
 use super::text::Writer;
+use super::{Footer, Reader, canonical};
 use crate::contract::Plan;
+use crate::process::events::parse;
+use crate::process::source::Format;
 
 const CONTRACT: &str = r#"{"contract": "events", "version": "1.0.0", "key": [], "unknown": "drop", "earliest_us": 0,
     "ahead_us": 86400000000, "max_depth": 64, "max_members": 1000, "max_bytes": 1048576, "hash": "1", "fields": [
@@ -173,5 +175,58 @@ proptest! {
         let read = spelled(&plan, || pages.batch(most).expect("plain pages"));
         prop_assert_eq!(&read, &spelled(&plan, || others.batch().unwrap()));
         prop_assert_eq!(read.len(), count);
+    }
+}
+
+/// A plan of so many columns of booleans, and a file of so many rows without any value.
+fn nothing(fields: usize, rows: usize) -> (Arc<Plan>, Bytes) {
+    let field = |n: usize| format!(r#"{{"name": "f{n}", "path": "/f{n}", "kind": "boolean"}}"#);
+    let fields: Vec<String> = (0..fields).map(field).collect();
+    let plan = CONTRACT.split_once("\"fields\"").unwrap().0.to_string() + "\"fields\": [" + &fields.join(",") + "]}";
+    let batch = RecordBatch::try_from_iter([("f0", new_null_array(&DataType::Boolean, 1 << 20))]).unwrap();
+    let layout = WriterProperties::builder().set_data_page_row_count_limit(rows).set_write_batch_size(1 << 20);
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(layout.build())).unwrap();
+    (0..rows).step_by(1 << 20).for_each(|first| writer.write(&batch.slice(0, (rows - first).min(1 << 20))).unwrap());
+    (Arc::new(Plan::compile(&plan).unwrap()), writer.into_inner().unwrap().into())
+}
+
+#[test]
+fn a_small_file_of_very_many_rows_comes_in_batches_that_fit_into_memory() {
+    let (plan, file) = nothing(30, 2_500_000);
+    assert!(file.len() < 4096, "a few bytes: {}", file.len());
+    let most = Footer::read(file.clone()).unwrap().most_rows(&plan);
+    assert_eq!(most, ((32 << 20) + file.len() * 16) / (30 + 1), "values of the contract's columns count, too");
+    let mut reader = Reader::open(Arc::clone(&plan), file.clone(), 0, usize::MAX).unwrap();
+    let mut counts = Vec::new();
+    while let Some(batch) = reader.batch().unwrap() {
+        assert_eq!((batch.first as usize, batch.rows.num_rows()), (counts.iter().sum(), batch.count));
+        counts.push(batch.count);
+    }
+    assert_eq!(counts, [most, most, 2_500_000 - 2 * most]);
+    let refused = parse(plan, file, Some(Format::Parquet), 0).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, "body.too_large");
+}
+
+#[test]
+fn a_footer_that_claims_more_rows_than_its_pages_have_gives_those_that_are_there() {
+    let (plan, file) = nothing(2, 3_000);
+    let footer = file.len() - 8 - u32::from_le_bytes(file[file.len() - 8..file.len() - 4].try_into().unwrap()) as usize;
+    // 3000 as a footer spells it, for the column, the row group, the file (and its nulls), becomes 8191.
+    let places: Vec<usize> = (footer..file.len() - 8).filter(|at| file[*at..*at + 2] == [0xf0, 0x2e]).collect();
+    assert!(places.len() >= 3, "{places:?}");
+    let mut lied = file.to_vec();
+    places.iter().for_each(|at| lied[*at..*at + 2].copy_from_slice(&[0xfe, 0x7f]));
+    let mut texts = 0;
+    canonical(&plan, lied.clone().into(), |_| {
+        texts += 1;
+        Ok(())
+    })
+    .unwrap();
+    for rows in [10, usize::MAX] {
+        let (mut reader, mut read) = (Reader::open(Arc::clone(&plan), lied.clone().into(), 0, rows).unwrap(), 0);
+        while let Some(batch) = reader.batch().unwrap() {
+            read += batch.count;
+        }
+        assert_eq!((read, texts), (3_000, 3_000));
     }
 }

@@ -14,14 +14,15 @@ pub use read::Reader;
 
 use bytes::Bytes;
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow_schema::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::Type as Physical;
+use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -35,9 +36,9 @@ const ROWS: usize = 8192;
 /// Most bytes of one decompressed page or row group that a file may claim for each of its own, and what any file may claim.
 const RATIO: i64 = 2000;
 const FLOOR: i64 = 256 << 20;
-/// Most values that are in memory at once, of all columns: for each byte of a file, and for any file.
+/// Most values that a batch holds, of the columns of a file and of its contract: for each byte of the file, and for any file.
 const CELLS_A_BYTE: usize = 16;
-const CELLS: usize = 64 << 20;
+const CELLS: usize = 32 << 20;
 
 /// A file whose footer was read: it is known to be one, and of types that contracts have.
 pub struct Footer {
@@ -51,6 +52,8 @@ pub struct File {
     reader: ParquetRecordBatchReader,
     /// Rows that are read, but not given: a reader that skips them does not look at all of their pages, and finds less wrong.
     first: usize,
+    /// Whether the reader may take texts as they are: it does with JSON, and wherever the older of two words for text is missing.
+    is_unchecked: bool,
 }
 
 fn invalid(what: impl std::fmt::Display) -> Error {
@@ -85,9 +88,10 @@ impl Footer {
     }
 
     /// Most rows of a batch: a few bytes of a file may stand for any number of rows.
-    pub fn most_rows(&self) -> usize {
-        let columns = self.metadata.metadata().file_metadata().schema_descr().num_columns();
-        (CELLS + self.file.len().saturating_mul(CELLS_A_BYTE)) / columns.max(1)
+    pub fn most_rows(&self, plan: &Plan) -> usize {
+        let given = self.metadata.metadata().file_metadata().schema_descr().num_columns();
+        let made: usize = plan.nodes.iter().map(|node| node.fields.len()).sum();
+        (CELLS + self.file.len().saturating_mul(CELLS_A_BYTE)) / (given + made).max(1)
     }
 
     /// The rows page by page; None where the file is not as plain as that.
@@ -110,9 +114,45 @@ impl Footer {
             let options = options().with_schema(schema);
             let metadata = ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options).map_err(invalid)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata);
-            Ok(File { reader: builder.with_batch_size(rows.max(1)).build().map_err(invalid)?, first })
+            let reader = builder.with_batch_size(rows.max(1)).build().map_err(invalid)?;
+            let columns = self.metadata.metadata().file_metadata().schema_descr().columns();
+            let is_unchecked = columns.iter().any(|column| is_unchecked(column));
+            Ok(File { reader, first, is_unchecked })
         })
     }
+}
+
+/// Whether the reader takes the texts of a column as they are, and gives those of a dictionary as bytes.
+fn is_unchecked(column: &ColumnDescriptor) -> bool {
+    column.physical_type() == Physical::BYTE_ARRAY && column.converted_type() != ConvertedType::UTF8
+}
+
+/// A column of a reader that checks no text, its texts checked: of objects, lists and maps, too. Its field has the type `kind`.
+fn checked(kind: &DataType, column: &ArrayRef) -> Result<ArrayRef> {
+    match kind {
+        DataType::Utf8 => {
+            let texts = column.as_string::<i32>();
+            StringArray::try_new(texts.offsets().clone(), texts.values().clone(), None).map_err(invalid)?;
+        }
+        DataType::Dictionary(_, kind) if **kind == DataType::Utf8 => {
+            let codes = column.as_any_dictionary();
+            let texts = match codes.values().as_binary_opt::<i32>() {
+                Some(bytes) => Arc::new(StringArray::try_from_binary(bytes.clone()).map_err(invalid)?),
+                None => checked(kind, codes.values())?,
+            };
+            return Ok(codes.with_values(texts));
+        }
+        DataType::Struct(fields) => {
+            let (object, nulls) = (column.as_struct(), column.nulls().cloned());
+            let each = fields.iter().zip(object.columns()).map(|(field, column)| checked(field.data_type(), column));
+            let columns = each.collect::<Result<_>>()?;
+            return Ok(Arc::new(StructArray::try_new(fields.clone(), columns, nulls).map_err(invalid)?));
+        }
+        DataType::List(item) => drop(checked(item.data_type(), column.as_list::<i32>().values())?),
+        DataType::Map(entry, _) => drop(checked(entry.data_type(), &(Arc::new(column.as_map().entries().clone()) as ArrayRef))?),
+        _ => {}
+    }
+    Ok(Arc::clone(column))
 }
 
 fn options() -> ArrowReaderOptions {
@@ -124,7 +164,13 @@ impl File {
     pub fn batch(&mut self) -> Result<Option<RecordBatch>> {
         read(|| {
             loop {
-                let Some(batch) = self.reader.next().transpose().map_err(invalid)? else { return Ok(None) };
+                let Some(mut batch) = self.reader.next().transpose().map_err(invalid)? else { return Ok(None) };
+                if self.is_unchecked {
+                    let (schema, options) = (batch.schema(), RecordBatchOptions::new().with_row_count(Some(batch.num_rows())));
+                    let each = schema.fields().iter().zip(batch.columns());
+                    let columns = each.map(|(field, column)| checked(field.data_type(), column)).collect::<Result<_>>()?;
+                    batch = RecordBatch::try_new_with_options(schema, columns, &options).map_err(invalid)?;
+                }
                 let count = batch.num_rows();
                 let given = self.first.min(count);
                 self.first -= given;

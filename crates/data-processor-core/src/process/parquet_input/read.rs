@@ -60,7 +60,7 @@ impl Reader {
     pub fn open(plan: Arc<Plan>, file: Bytes, received_us: i64, rows: usize) -> Result<Reader> {
         let (road, rows) = guarded(|| {
             let footer = Footer::read(file)?;
-            let rows = rows.min(footer.most_rows());
+            let rows = rows.min(footer.most_rows(&plan));
             let file = footer.rows(&plan, piece(rows), 0)?; // what it refuses is no file, however plain
             let road = match footer.pages(&plan) {
                 Some(pages) => Road::Pages(Box::new(pages), footer),

@@ -18,6 +18,9 @@ use super::sink::Sink;
 /// Levels and codes that are unpacked at once: they stay in the processor's own cache.
 const STEP: usize = 1024;
 
+/// Bytes of a value of fixed length: UUIDs are the only ones.
+const UUID: usize = 16;
+
 /// Which rows are null, of values or of an object around them.
 pub struct Validity {
     /// Rows of this level and above are not null.
@@ -95,6 +98,25 @@ struct Levels {
 }
 
 impl Levels {
+    /// Rows that are not null, of this level.
+    fn count(&self, full: u32) -> Result<usize, Odd> {
+        let mut left = self.rows;
+        let (Some(hybrid), None) = (&self.hybrid, self.nulls) else { return Ok(left - self.nulls.unwrap_or(0)) };
+        let (mut hybrid, mut unpacked, mut count) = (hybrid.clone(), [0; STEP], 0);
+        while left > 0 {
+            if let Some((level, rows)) = hybrid.same(left)? {
+                count += if level == full { rows } else { 0 };
+                left -= rows;
+                continue;
+            }
+            let unpacked = &mut unpacked[..left.min(STEP)];
+            hybrid.read(unpacked)?;
+            count += unpacked.iter().filter(|level| **level == full).count();
+            left -= unpacked.len();
+        }
+        Ok(count)
+    }
+
     /// Notes that so many rows were read, and nulls among them.
     fn passed(&mut self, rows: usize, nulls: usize) -> Result<(), Odd> {
         self.rows -= rows;
@@ -105,6 +127,46 @@ impl Levels {
     }
 }
 
+/// What a page is made of.
+struct Parts {
+    rows: usize,
+    /// Nulls among them, where the page says it.
+    nulls: Option<usize>,
+    encoding: Encoding,
+    levels: Option<Bytes>,
+    values: Bytes,
+}
+
+impl Parts {
+    /// The parts of a page of levels and values.
+    fn of(page: Page, may_be_null: bool) -> Result<Parts, Odd> {
+        Ok(match page {
+            Page::DataPage { buf, num_values, encoding, .. } if !may_be_null => {
+                Parts { rows: num_values as usize, nulls: None, encoding, levels: None, values: buf }
+            }
+            Page::DataPage { buf, num_values, encoding, def_level_encoding: Encoding::RLE, .. } => {
+                let (levels, values) = after_length(&buf)?;
+                Parts { rows: num_values as usize, nulls: None, encoding, levels: Some(levels), values }
+            }
+            Page::DataPageV2 { buf, num_values, num_nulls, encoding, def_levels_byte_len, rep_levels_byte_len, .. } => {
+                let length = def_levels_byte_len as usize;
+                if rep_levels_byte_len > 0 || length > buf.len() || (length > 0) != may_be_null || num_nulls > num_values {
+                    return Err(Odd);
+                }
+                let levels = may_be_null.then(|| buf.slice(..length));
+                Parts {
+                    rows: num_values as usize,
+                    nulls: Some(num_nulls as usize),
+                    encoding,
+                    levels,
+                    values: buf.slice(length..),
+                }
+            }
+            Page::DataPage { .. } | Page::DictionaryPage { .. } => return Err(Odd),
+        })
+    }
+}
+
 /// Values of a page.
 enum Values {
     Plain { bytes: Bytes, at: usize },
@@ -112,6 +174,13 @@ enum Values {
 }
 
 impl Values {
+    fn are_at_end(&self) -> bool {
+        match self {
+            Values::Plain { bytes, at } => *at == bytes.len(),
+            Values::Coded(hybrid) => hybrid.is_at_end(),
+        }
+    }
+
     fn read(&mut self, count: usize, sink: &mut dyn Sink) -> Result<(), Odd> {
         match self {
             _ if count == 0 => {}
@@ -169,6 +238,9 @@ impl Column {
                 Some(_) => self.some_levels(most)?,
             };
             left -= read;
+            if self.page.rows == 0 {
+                self.end_page()?;
+            }
         }
         while self.page.rows == 0 && self.left == 0 && self.pages.is_some() {
             self.next_page()?; // nothing may follow the last row of a row group
@@ -211,6 +283,12 @@ impl Column {
         Ok(rows)
     }
 
+    /// Checks that a page ends with its last row: what is after it the crate may look at, and refuse.
+    fn end_page(&self) -> Result<(), Odd> {
+        let ended = self.values.are_at_end() && self.page.hybrid.as_ref().is_none_or(Hybrid::is_at_end);
+        if ended { Ok(()) } else { Err(Odd) }
+    }
+
     /// Takes the next page, of the next row group where this one is read.
     fn next_page(&mut self) -> Result<(), Odd> {
         let Some(pages) = &mut self.pages else { return self.next_group() };
@@ -241,42 +319,35 @@ impl Column {
 
     /// Takes a page of levels and values.
     fn take(&mut self, page: Page) -> Result<(), Odd> {
-        let may_be_null = self.validity.level > 0;
-        let (rows, nulls, encoding, levels, values) = match page {
-            Page::DataPage { buf, num_values, encoding, def_level_encoding, .. } => {
-                if !may_be_null {
-                    (num_values, None, encoding, None, buf)
-                } else if def_level_encoding == Encoding::RLE {
-                    let (levels, values) = after_length(&buf)?;
-                    (num_values, None, encoding, Some(levels), values)
-                } else {
-                    return Err(Odd);
-                }
-            }
-            Page::DataPageV2 { buf, num_values, num_nulls, encoding, def_levels_byte_len, rep_levels_byte_len, .. } => {
-                let length = def_levels_byte_len as usize;
-                if rep_levels_byte_len > 0 || length > buf.len() || (length > 0) != may_be_null {
-                    return Err(Odd);
-                }
-                (num_values, Some(num_nulls as usize), encoding, may_be_null.then(|| buf.slice(..length)), buf.slice(length..))
-            }
-            Page::DictionaryPage { .. } => return Err(Odd),
-        };
-        let rows = rows as usize;
+        let Parts { rows, nulls, encoding, levels, values } = Parts::of(page, self.validity.level > 0)?;
         self.left = self.left.checked_sub(rows).ok_or(Odd)?;
         let width = (u32::BITS - self.validity.level.leading_zeros()) as usize;
         let hybrid = levels.map(|levels| Hybrid::new(levels, width)).transpose()?;
         self.page = Levels { rows, hybrid, nulls };
+        if encoding == Encoding::PLAIN && self.physical() == Physical::FIXED_LEN_BYTE_ARRAY {
+            // Of another length they may be what old writers made of them, and the crate mends those.
+            let bytes = self.page.count(self.validity.level)?.checked_mul(UUID).ok_or(Odd)?;
+            if values.len() != bytes {
+                return Err(Odd);
+            }
+        }
         self.values = self.encoded(encoding, values)?;
-        Ok(())
+        if rows == 0 { self.end_page() } else { Ok(()) }
+    }
+
+    fn physical(&self) -> Physical {
+        self.metadata.file_metadata().schema_descr().column(self.leaf).physical_type()
     }
 
     fn encoded(&self, encoding: Encoding, bytes: Bytes) -> Result<Values, Odd> {
-        let boolean = self.metadata.file_metadata().schema_descr().column(self.leaf).physical_type() == Physical::BOOLEAN;
+        let boolean = self.physical() == Physical::BOOLEAN;
         Ok(match encoding {
             Encoding::PLAIN if boolean => Values::Coded(Hybrid::bits(bytes)),
             Encoding::PLAIN => Values::Plain { bytes, at: 0 },
-            Encoding::RLE if boolean => Values::Coded(Hybrid::new(after_length(&bytes)?.0, 1)?),
+            Encoding::RLE if boolean => match after_length(&bytes)? {
+                (bits, rest) if rest.is_empty() => Values::Coded(Hybrid::new(bits, 1)?),
+                _ => return Err(Odd),
+            },
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY if self.has_dictionary => {
                 let width = *bytes.first().ok_or(Odd)?;
                 Values::Coded(Hybrid::new(bytes.slice(1..), usize::from(width))?)
@@ -293,4 +364,120 @@ fn after_length(bytes: &Bytes) -> Result<(Bytes, Bytes), Odd> {
         return Err(Odd);
     }
     Ok((bytes.slice(4..4 + length), bytes.slice(4 + length..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sink::{Booleans, Fixed};
+    use super::super::texts::Texts;
+    use super::*;
+    use arrow_array::builder::FixedSizeBinaryBuilder;
+    use arrow_array::{Array, BooleanArray, Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+
+    /// The only column of a file that was written with such values, before its first page.
+    fn column(values: ArrayRef, sink: Box<dyn Sink + Send>) -> Column {
+        let rows = values.len();
+        let batch = RecordBatch::try_from_iter_with_nullable([("a", values, true)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
+        let mut column = Column::new(Arc::new(file), Arc::clone(metadata.metadata()), 0, 1, sink);
+        column.left = rows;
+        column.sink.begin(rows);
+        column
+    }
+
+    /// A page of the first version, its levels before its values.
+    fn page(rows: u32, levels: &[u8], values: &[u8], encoding: Encoding) -> Page {
+        let buf = [&(levels.len() as u32).to_le_bytes(), levels, values].concat().into();
+        let (def_level_encoding, rep_level_encoding) = (Encoding::RLE, Encoding::RLE);
+        Page::DataPage { buf, num_values: rows, encoding, def_level_encoding, rep_level_encoding, statistics: None }
+    }
+
+    /// Whether all rows of a page are read.
+    fn is_read(column: &mut Column, page: Page) -> bool {
+        let take = |column: &mut Column| {
+            column.take(page)?;
+            while column.page.rows > 0 {
+                column.some_levels(column.page.rows)?;
+            }
+            column.end_page()
+        };
+        take(column).is_ok()
+    }
+
+    fn keys() -> Column {
+        let mut keys = FixedSizeBinaryBuilder::new(UUID as i32);
+        (0..5).for_each(|n| keys.append_value([n; UUID]).unwrap());
+        column(Arc::new(keys.finish()), Box::new(Fixed::<i128>::default()))
+    }
+
+    const ALL: [u8; 2] = [10, 1];
+
+    #[test]
+    fn keys_that_old_writers_wrote_after_their_lengths_are_odd() {
+        let plain: Vec<u8> = (0..5).flat_map(|n| [n; UUID]).collect();
+        assert!(is_read(&mut keys(), page(5, &ALL, &plain, Encoding::PLAIN)));
+        let old: Vec<u8> = (0..4).flat_map(|n| [&16u32.to_le_bytes()[..], &[n; UUID]].concat()).collect();
+        assert_eq!(old.len(), plain.len(), "four as they wrote them are as long as five");
+        let one_null = [3, 0b01111];
+        assert!(!is_read(&mut keys(), page(5, &one_null, &old, Encoding::PLAIN)));
+        assert!(is_read(&mut keys(), page(5, &one_null, &plain[UUID..], Encoding::PLAIN)));
+        let mut dictionary = Fixed::<i128>::default();
+        assert!(dictionary.dictionary(&old.clone().into(), 4).is_err() && dictionary.dictionary(&old.into(), 5).is_ok());
+    }
+
+    #[test]
+    fn a_page_that_does_not_end_with_its_last_row_is_odd() {
+        let numbers = || column(Arc::new(Int64Array::from_iter_values(0..5)), Box::new(Fixed::<i64>::default()));
+        let values = [0; 40];
+        assert!(is_read(&mut numbers(), page(5, &ALL, &values, Encoding::PLAIN)));
+        assert!(!is_read(&mut numbers(), page(5, &ALL, &[0; 48], Encoding::PLAIN)));
+        assert!(!is_read(&mut numbers(), page(5, &ALL, &values[..32], Encoding::PLAIN)));
+        assert!(!is_read(&mut numbers(), page(5, &[10, 1, 0], &values, Encoding::PLAIN)), "more levels");
+        assert!(!is_read(&mut numbers(), page(5, &[8, 1], &values, Encoding::PLAIN)), "fewer levels");
+        assert!(!is_read(&mut numbers(), page(6, &[12, 1], &[0; 48], Encoding::PLAIN)), "more rows than the row group has");
+        assert!(is_read(&mut numbers(), page(0, &[], &[], Encoding::PLAIN)));
+        assert!(!is_read(&mut numbers(), page(0, &[], &[0], Encoding::PLAIN)));
+        assert!(!is_read(&mut numbers(), page(5, &ALL, &[1, 10, 0], Encoding::RLE_DICTIONARY)), "no dictionary");
+        let texts = || column(Arc::new(StringArray::from(vec!["a"; 5])), Box::new(Texts::new(true)));
+        let text = [1, 0, 0, 0, b'a'].repeat(5);
+        assert!(is_read(&mut texts(), page(5, &ALL, &text, Encoding::PLAIN)));
+        assert!(!is_read(&mut texts(), page(5, &ALL, &[&text[..24], b"\0"].concat()[..24], Encoding::PLAIN)));
+        assert!(!is_read(&mut texts(), page(5, &ALL, &[&text[..20], &[0xff; 5]].concat(), Encoding::PLAIN)), "a huge length");
+    }
+
+    #[test]
+    fn booleans_in_runs_are_zero_or_one() {
+        let bits = || column(Arc::new(BooleanArray::from(vec![true; 5])), Box::new(Booleans::default()));
+        assert!(is_read(&mut bits(), page(5, &ALL, &[2, 0, 0, 0, 10, 1], Encoding::RLE)));
+        assert!(!is_read(&mut bits(), page(5, &ALL, &[2, 0, 0, 0, 10, 2], Encoding::RLE)));
+        assert!(!is_read(&mut bits(), page(5, &ALL, &[2, 0, 0, 0, 10, 1, 0], Encoding::RLE)));
+        assert!(is_read(&mut bits(), page(5, &ALL, &[0x1f], Encoding::PLAIN)));
+    }
+
+    #[test]
+    fn a_page_of_more_nulls_than_rows_or_other_ones_than_it_says_is_odd() {
+        let numbers = || column(Arc::new(Int64Array::from_iter_values(0..5)), Box::new(Fixed::<i64>::default()));
+        let page = |rows: u32, nulls: u32, levels: &[u8], values: usize| Page::DataPageV2 {
+            buf: [levels, &vec![0; values * 8]].concat().into(),
+            num_values: rows,
+            encoding: Encoding::PLAIN,
+            num_nulls: nulls,
+            num_rows: rows,
+            def_levels_byte_len: levels.len() as u32,
+            rep_levels_byte_len: 0,
+            is_compressed: false,
+            statistics: None,
+        };
+        let two_nulls = [3, 0b11100];
+        assert!(is_read(&mut numbers(), page(5, 2, &two_nulls, 3)));
+        assert!(!is_read(&mut numbers(), page(5, 1, &two_nulls, 3)));
+        assert!(!is_read(&mut numbers(), page(5, 3, &two_nulls, 3)));
+        assert!(!is_read(&mut numbers(), page(0, 1, &[4, 1], 0)));
+        assert!(!is_read(&mut numbers(), page(5, 2, &[], 3)), "no levels");
+    }
 }

@@ -4,10 +4,16 @@ use bytes::Bytes;
 
 use super::Odd;
 
+/// Numbers of a group: packed ones come by groups.
+const GROUP: usize = 8;
 /// Numbers that are unpacked at once.
 const BLOCK: usize = 32;
 
+/// Most numbers that a run may claim, as the crate has it.
+const LONGEST: u64 = i32::MAX as u64;
+
 /// The numbers of a page, in order.
+#[derive(Clone)]
 pub struct Hybrid {
     bytes: Bytes,
     at: usize,
@@ -15,6 +21,7 @@ pub struct Hybrid {
     run: Run,
 }
 
+#[derive(Clone)]
 enum Run {
     /// So many times a number.
     Same(u32, usize),
@@ -33,8 +40,14 @@ impl Hybrid {
 
     /// Numbers of one bit each, without runs.
     pub fn bits(bytes: Bytes) -> Hybrid {
-        let count = bytes.len() * 8;
-        Hybrid { bytes, at: usize::MAX, width: 1, run: Run::Packed { start: 0, next: 0, count } }
+        let (at, count) = (bytes.len(), bytes.len() * 8);
+        Hybrid { bytes, at, width: 1, run: Run::Packed { start: 0, next: 0, count } }
+    }
+
+    /// Whether no run follows the present one: the crate looks ahead, and may refuse what it sees there. What is left of a run is
+    /// padding, of which some write more than a group.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
     }
 
     /// Numbers that follow in this run; reads the head of the next one where it is at its end.
@@ -48,23 +61,38 @@ impl Hybrid {
         }
     }
 
+    /// The head of the next run. What the crate refuses, or takes for the end, is odd.
     fn head(&mut self) -> Result<Run, Odd> {
         let head = self.varint()?;
-        let count = (head >> 1) as usize;
         if head & 1 == 1 {
-            if self.width == 0 {
-                return Err(Odd); // the crate reads no such numbers
-            }
-            let (start, bytes) = (self.at, count.checked_mul(self.width).ok_or(Odd)?);
-            self.at = start.checked_add(bytes).filter(|end| *end <= self.bytes.len()).ok_or(Odd)?;
-            return Ok(Run::Packed { start, next: 0, count: count.checked_mul(8).ok_or(Odd)? });
+            return self.packed(head >> 1);
         }
-        let bytes = self.width.div_ceil(8);
-        let given = self.bytes.get(self.at..self.at.checked_add(bytes).ok_or(Odd)?).ok_or(Odd)?;
+        let (count, bytes) = (head >> 1, self.width.div_ceil(8));
+        let given = self.bytes.get(self.at..self.at + bytes).ok_or(Odd)?;
         self.at += bytes;
         let mut value = [0; 4];
         value[..bytes].copy_from_slice(given);
-        Ok(Run::Same(u32::from_le_bytes(value), count))
+        let value = u32::from_le_bytes(value);
+        if count == 0 || count > LONGEST || u64::from(value) >> self.width > 0 {
+            return Err(Odd);
+        }
+        Ok(Run::Same(value, count as usize))
+    }
+
+    /// A run of so many groups. The last one of a page may end with the numbers that are needed: some leave its padding out.
+    fn packed(&mut self, groups: u64) -> Result<Run, Odd> {
+        // The crate reads no packed numbers of no bits.
+        if self.width == 0 || groups == 0 || groups > LONGEST / GROUP as u64 {
+            return Err(Odd);
+        }
+        let (start, left) = (self.at, self.bytes.len() - self.at);
+        let (claimed, held) = (groups as usize * GROUP, left * 8 / self.width);
+        let count = claimed.min(held);
+        if count == 0 {
+            return Err(Odd);
+        }
+        self.at += left.min(groups as usize * self.width);
+        Ok(Run::Packed { start, next: 0, count })
     }
 
     fn varint(&mut self) -> Result<u64, Odd> {
@@ -235,5 +263,52 @@ mod tests {
             prop_assert_eq!(read, expected);
             prop_assert!(hybrid.read(&mut [0]).is_err(), "there is no more");
         }
+    }
+
+    fn read(bytes: &[u8], width: usize, count: usize) -> Option<(Vec<u32>, bool)> {
+        let (mut hybrid, mut read) = (Hybrid::new(bytes.to_vec().into(), width).ok()?, vec![0; count]);
+        hybrid.read(&mut read).ok()?;
+        Some((read, hybrid.is_at_end()))
+    }
+
+    #[test]
+    fn a_last_group_may_lack_its_padding() {
+        let values = [5, 6, 7, 1, 2];
+        let whole = [vec![3], packed(&values, 3)].concat();
+        assert_eq!(read(&whole, 3, 5), Some((values.to_vec(), true)));
+        assert_eq!(read(&whole[..3], 3, 5), Some((values.to_vec(), true)));
+        assert_eq!(read(&whole[..2], 3, 5), None, "only two numbers are there");
+        assert_eq!(read(&whole[..1], 3, 1), None);
+    }
+
+    #[test]
+    fn what_the_crate_refuses_or_reads_otherwise_is_odd() {
+        assert_eq!(read(&[4, 1], 1, 2), Some((vec![1, 1], true)));
+        for (bytes, width) in [
+            (&[4, 2][..], 1),                                                          // more than its bits
+            (&[8, 8], 3),                                                              // the same
+            (&[0, 4, 1], 1),                                                           // a run of none: the end, to the crate
+            (&[1, 4, 1], 1),                                                           // no groups
+            (&[4], 1),                                                                 // a run without its number
+            (&[3, 1], 0),                                                              // packed numbers of no bits
+            (&[0xfe, 0xff, 0xff, 0xff, 0x1f, 1], 1),                                   // a run longer than the crate reads
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], 32), // a head of eleven bytes
+        ] {
+            assert_eq!(read(bytes, width, 2), None, "{bytes:?}");
+        }
+        assert!(Hybrid::new(Bytes::new(), 33).is_err());
+        assert_eq!(read(&[0xfe, 0xff, 0xff, 0xff, 0x0f, 1], 1, 2), Some((vec![1, 1], true)), "as long as the crate reads");
+        assert_eq!(read(&[4, 1, 0], 1, 2), Some((vec![1, 1], false)), "something follows");
+        assert_eq!(read(&[4], 0, 2), Some((vec![0, 0], true)));
+    }
+
+    #[test]
+    fn bits_without_runs_follow_each_other_over_bytes() {
+        let mut bits = Hybrid::bits(vec![0b101, 1].into());
+        let mut read = [9; 9];
+        assert!(bits.read(&mut read[..3]).is_ok());
+        assert!(bits.read(&mut read[3..]).is_ok() && bits.is_at_end());
+        assert_eq!(read, [1, 0, 1, 0, 0, 0, 0, 0, 1]);
+        assert!(bits.read(&mut [0; 8]).is_err());
     }
 }

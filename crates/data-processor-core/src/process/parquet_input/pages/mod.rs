@@ -6,6 +6,7 @@
 
 mod column;
 mod hybrid;
+mod laid;
 mod sink;
 mod texts;
 mod uuids;

@@ -90,10 +90,11 @@ impl<T: Value + ArrowNativeType> Sink for Fixed<T> {
     }
 
     fn dictionary(&mut self, page: &Bytes, count: usize) -> Result<(), Odd> {
-        let bytes = count.checked_mul(T::WIDTH).ok_or(Odd)?;
-        let values = page.get(..bytes).ok_or(Odd)?.chunks_exact(T::WIDTH);
+        if count.checked_mul(T::WIDTH) != Some(page.len()) {
+            return Err(Odd); // also what old writers made of values of fixed length
+        }
         self.dictionary.clear();
-        self.dictionary.extend(values.map(T::read));
+        self.dictionary.extend(page.chunks_exact(T::WIDTH).map(T::read));
         Ok(())
     }
 

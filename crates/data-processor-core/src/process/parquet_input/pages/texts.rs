@@ -5,133 +5,15 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, StringArray};
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::Odd;
+use super::laid::Laid;
 use super::sink::{ROOM, Sink, spread, within};
-
-/// Bytes that are copied at once: most texts are no longer, and a copy of a length that is known is no call.
-const STRIDE: usize = 16;
-/// Bytes that room is made for at once.
-const BLOCK: usize = 16 << 10;
-/// Most bytes that are kept free for the texts of a batch that will follow.
-const AHEAD: usize = 64 << 20;
-
-/// Texts end to end.
-struct Laid {
-    bytes: Vec<u8>,
-    /// Where each text ends, a zero before them.
-    ends: Vec<i32>,
-}
-
-impl Default for Laid {
-    fn default() -> Self {
-        Laid { bytes: Vec::new(), ends: vec![0] }
-    }
-}
-
-/// Copies `from[start..start + length]` to `to[at..]`.
-#[inline(always)]
-fn copy(from: &[u8], start: usize, length: usize, to: &mut [u8], at: usize) {
-    if length <= STRIDE
-        && let (Some(from), Some(to)) = (from.get(start..start + STRIDE), to.get_mut(at..at + STRIDE))
-    {
-        return to.copy_from_slice(from); // what is too much is written over, or cut off
-    }
-    to[at..at + length].copy_from_slice(&from[start..start + length]);
-}
-
-impl Laid {
-    /// Adds texts, each after its length in four bytes; bytes that they took.
-    fn plain(&mut self, page: &[u8], count: usize) -> Result<usize, Odd> {
-        let (first, number, mut at) = (self.bytes.len(), self.ends.len(), 0);
-        if count > page.len() / 4 {
-            return Err(Odd);
-        }
-        self.ends.reserve(count);
-        let mut end = first;
-        for _ in 0..count {
-            let length = u32::from_le_bytes(page.get(at..at + 4).ok_or(Odd)?.try_into().unwrap()) as usize;
-            at += 4;
-            if length > page.len() - at {
-                return Err(Odd);
-            }
-            if end + length + STRIDE > self.bytes.len() {
-                self.bytes.resize(end + length + BLOCK, 0);
-            }
-            copy(page, at, length, &mut self.bytes, end);
-            (at, end) = (at + length, end + length);
-            self.ends.push(end as i32);
-        }
-        self.bytes.truncate(end);
-        self.check(first, number)?;
-        Ok(at)
-    }
-
-    /// Whether the bytes from the `first` one on are texts that end at the ends from `number` on.
-    fn check(&self, first: usize, number: usize) -> Result<(), Odd> {
-        if self.bytes.len() > i32::MAX as usize {
-            return Err(Odd);
-        }
-        let added = &self.bytes[first..];
-        if added.is_ascii() {
-            return Ok(());
-        }
-        let added = simdutf8::basic::from_utf8(added).map_err(|_| Odd)?;
-        let whole = self.ends[number..].iter().all(|end| added.is_char_boundary(*end as usize - first));
-        if whole { Ok(()) } else { Err(Odd) }
-    }
-
-    /// Adds texts of a dictionary.
-    fn gather(&mut self, codes: &[u32], dictionary: &StringArray) -> Result<(), Odd> {
-        let (bytes, ends) = (dictionary.value_data(), dictionary.value_offsets());
-        within(codes, &ends[1..])?;
-        let (first, number) = (self.bytes.len(), self.ends.len());
-        let mut end = first;
-        for code in codes {
-            end += (ends[*code as usize + 1] - ends[*code as usize]) as usize;
-            self.ends.push(end as i32);
-        }
-        if end > i32::MAX as usize {
-            return Err(Odd);
-        }
-        self.bytes.resize(end, 0);
-        for (code, pair) in codes.iter().zip(self.ends[number - 1..].windows(2)) {
-            let length = (pair[1] - pair[0]) as usize;
-            copy(bytes, ends[*code as usize] as usize, length, &mut self.bytes, pair[0] as usize);
-        }
-        Ok(())
-    }
-
-    /// Makes room for the texts of so many rows, by those that are there.
-    fn expect(&mut self, rows: usize) {
-        let texts = self.ends.len() - 1;
-        let room = self.bytes.len() / texts.max(1) * 17 / 16 * rows.saturating_sub(texts);
-        self.bytes.reserve_exact(room.min(AHEAD));
-    }
-
-    fn spread(&mut self, valid: &[bool]) {
-        let mut dense = valid.iter().filter(|valid| **valid).count();
-        let start = self.ends.len() - dense;
-        self.ends.resize(start + valid.len(), 0);
-        for (row, valid) in valid.iter().enumerate().rev() {
-            // A null ends where the text before it does.
-            self.ends[start + row] = self.ends[start + dense - 1];
-            dense -= usize::from(*valid);
-        }
-    }
-
-    fn array(self, nulls: Option<NullBuffer>) -> StringArray {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        // SAFETY: `check` looked at all bytes of a page and at each end, and `gather` adds such texts whole. The offsets rise
-        // (`OffsetBuffer::new` checks it), and the last one is the length of `bytes`.
-        unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(self.bytes), nulls) }
-    }
-}
 
 /// A column of texts.
 pub struct Texts {
@@ -160,7 +42,7 @@ type Codes<'a> = (&'a mut Vec<i32>, Option<&'a [i32]>);
 impl Texts {
     /// An empty column; codes instead of texts only where `may_be_coded`.
     pub fn new(may_be_coded: bool) -> Texts {
-        let dictionary = Arc::new(Laid::default().array(None));
+        let dictionary = Arc::new(StringArray::new_null(0));
         Texts { may_be_coded, rows: 0, dictionary, column: Column::Nulls(0) }
     }
 
@@ -178,7 +60,7 @@ impl Texts {
             let coded = |codes: Vec<i32>| codes.into_iter().map(|code| code as u32).collect::<Vec<_>>();
             match std::mem::replace(&mut self.column, Column::Nulls(0)) {
                 Column::Coded(codes, dictionary) => laid.gather(&coded(codes), &dictionary)?,
-                Column::Merged(codes, merged) => laid.gather(&coded(codes), &merged.texts.array(None))?,
+                Column::Merged(codes, merged) => laid.gather(&coded(codes), &merged.texts.array(None)?)?,
                 Column::Nulls(nulls) => laid.ends.resize(nulls + 1, 0),
                 Column::Plain(_) => {}
             }
@@ -221,7 +103,7 @@ impl Sink for Texts {
     fn dictionary(&mut self, page: &Bytes, count: usize) -> Result<(), Odd> {
         let mut laid = Laid::default();
         laid.plain(page, count)?;
-        self.dictionary = Arc::new(laid.array(None));
+        self.dictionary = Arc::new(laid.array(None)?);
         Ok(())
     }
 
@@ -265,13 +147,13 @@ impl Sink for Texts {
         let (codes, texts) = match std::mem::replace(&mut self.column, Column::Nulls(0)) {
             Column::Nulls(rows) => {
                 let laid = Laid { bytes: Vec::new(), ends: vec![0; rows + 1] };
-                return Ok(Arc::new(laid.array(nulls)));
+                return Ok(Arc::new(laid.array(nulls)?));
             }
-            Column::Plain(laid) => return Ok(Arc::new(laid.array(nulls))),
+            Column::Plain(laid) => return Ok(Arc::new(laid.array(nulls)?)),
             Column::Coded(codes, dictionary) => (codes, dictionary),
-            Column::Merged(codes, merged) => (codes, Arc::new(merged.texts.array(None))),
+            Column::Merged(codes, merged) => (codes, Arc::new(merged.texts.array(None)?)),
         };
-        let codes = PrimitiveArray::<Int32Type>::new(codes.into(), nulls);
+        let codes = PrimitiveArray::<Int32Type>::try_new(codes.into(), nulls).map_err(|_| Odd)?;
         Ok(Arc::new(DictionaryArray::try_new(codes, texts).map_err(|_| Odd)?))
     }
 }
