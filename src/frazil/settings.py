@@ -328,15 +328,13 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint="correct the file", code="config.unreadable", file=str(file)) from error
-    profiles = values.pop("profiles", {})
-    profile = profile or os.environ.get("FRAZIL_PROFILE")
-    if profile is not None:
-        if profile not in profiles:
-            known = ", ".join(sorted(profiles)) or "none"
-            raise ConfigError(f"no profile {profile!r} in {file}", hint=f"known profiles: {known}", code="config.unknown_profile")
-        values = _overlaid(values, profiles[profile])
+    values = _with_profile(values, profile or os.environ.get("FRAZIL_PROFILE"), file)
+    if "root" in values:
+        hint = f"take it out of {PROJECT_FILE}: a project's root is where that file lies"
+        raise ConfigError("root is no setting", hint=hint, code="config.invalid_value", key="root", file=str(file))
     try:
-        return Settings(root=root, **values)
+        # Last, for the environment would win over an argument.
+        return Settings(**values).model_copy(update={"root": root})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -349,6 +347,20 @@ def load(root: Path | None = None, *, profile: str | None = None) -> Settings:
             key=key,
             file=str(file),
         ) from error
+
+
+def _with_profile(values: dict[str, Any], profile: str | None, file: Path) -> dict[str, Any]:
+    profiles = values.pop("profiles", {})
+    tables = profiles.values() if isinstance(profiles, dict) else [profiles]
+    if not all(isinstance(table, dict) for table in tables):
+        hint = f"write each profile as a table in {PROJECT_FILE}: `[profiles.NAME]`"
+        raise ConfigError("profiles holds no tables", hint=hint, code="config.invalid_value", key="profiles", file=str(file))
+    if profile is None:
+        return values
+    if profile not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise ConfigError(f"no profile {profile!r} in {file}", hint=f"known profiles: {known}", code="config.unknown_profile")
+    return _overlaid(values, profiles[profile])
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:

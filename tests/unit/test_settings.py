@@ -79,6 +79,30 @@ def test_an_unknown_key_of_a_known_section_is_an_error(tmp_path: Path, monkeypat
     assert "min_free_bytes" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "root = 'x'",
+        "[profiles.near]\nroot = 'x'",
+        "profiles = 3",
+        "[profiles]\nnear = 3",
+        "log = 3",
+        "log.url.x = 1",
+        "[kafka]\noptions = 1",
+    ],
+)
+def test_whatever_a_file_says_wrongly_is_an_error_that_names_it(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings.load(write(tmp_path, text), profile="near" if "near" in text else None)
+    assert error.value.code == "config.invalid_value"
+    assert str(error.value.context["key"]).split(".")[0] in text
+
+
+def test_a_project_lies_where_its_file_lies_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAZIL_ROOT", "/elsewhere")
+    assert settings.load(write(tmp_path)).root == tmp_path
+
+
 def test_settings_are_read_as_utf_8_whatever_the_locale_is(tmp_path: Path) -> None:
     root = write(tmp_path, "# Köln…\n")
     words = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
