@@ -128,9 +128,6 @@ fn body_error(code: &'static str, message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Body, code, message)
 }
 
-/// Bytes that a processor fetches at once.
-const CACHE_LINE: usize = 64;
-
 /// Rows after which the door forgets its columns: it wants verdicts only.
 const ROWS: usize = 1024;
 
@@ -246,7 +243,7 @@ impl<'a> Door<'a> {
                     None => self.judge.other_line(body, at, until, utf8, self.received_us),
                 };
                 // While a line is read, as much of the next block is fetched.
-                (at..=stop).step_by(CACHE_LINE).for_each(|place| come_near(body, place + BLOCK_BYTES));
+                come_near(body, at + BLOCK_BYTES, stop + 1 + BLOCK_BYTES);
                 let record = verdict.is_some().then(|| (at, without_return(body, at, stop)));
                 if let Some(verdict) = verdict {
                     self.note(lines.ranges.len(), verdict);

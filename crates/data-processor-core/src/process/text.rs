@@ -1,7 +1,6 @@
 //! Byte-level primitives of JSON. A buffer carries [`PAD`] readable bytes after the place that is looked at, so loads of fixed
 //! width are plain slices; what lies there is never believed.
 
-#[cfg(target_arch = "x86_64")]
 use super::wide;
 
 /// Readable bytes a buffer must hold after the end of the text that is scanned.
@@ -31,20 +30,12 @@ pub fn u128_at(bytes: &[u8], at: usize) -> u128 {
 /// The first byte at or after `at` that ends or complicates a string: a quote, a backslash or a control byte.
 #[inline(always)]
 pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
-    #[cfg(target_arch = "x86_64")]
     loop {
         let stops = wide::string_stops(wide::lane(bytes, at));
         if stops != 0 {
             return at + stops.trailing_zeros() as usize;
         }
         at += 16;
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        while bytes[at] >= 0x20 && bytes[at] != b'"' && bytes[at] != b'\\' {
-            at += 1;
-        }
-        at
     }
 }
 

@@ -1,13 +1,15 @@
-//! Eight, sixteen and thirty-two bytes at once. On x86-64 by SSE2, elsewhere byte by byte with the same results.
-//!
-//! The only `unsafe` here is calling SSE2 instructions: they belong to every x86-64 processor and work on registers only, every
-//! load is that of a Rust array. One of them is a hint that loads nothing.
+//! Eight, sixteen and thirty-two bytes at once: by SSE2 on x86-64, elsewhere byte by byte with the same results.
 
+mod bytewise;
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{
-    __m128i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16,
-    _mm_set1_epi8, _mm_set1_epi16, _mm_setzero_si128, _mm_slli_epi16, _mm_srli_epi16, _mm_sub_epi8, _mm_xor_si128,
-};
+mod sse2;
+
+#[cfg(not(target_arch = "x86_64"))]
+use bytewise as lanes;
+#[cfg(target_arch = "x86_64")]
+use sse2 as lanes;
+
+pub use lanes::{bytes_of_hex, come_near, other_than_digits, stops_of_block, string_stops};
 
 use super::text::u64_at;
 
@@ -32,24 +34,6 @@ pub fn first_bytes(lane: Lane, count: usize) -> u128 {
         masks
     };
     u128::from_le_bytes(lane) & MASKS[count % 16]
-}
-
-/// Asks that the bytes at `at`, if there are any, be near when they are read; says nothing about them.
-#[inline(always)]
-pub fn come_near(bytes: &[u8], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(byte) = bytes.get(at) {
-        // SAFETY: a hint, part of SSE like the rest; the address is that of a byte of ours.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(std::ptr::from_ref(byte).cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, at);
-}
-
-/// Bit `n` is set where `test` holds for byte `n`.
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn bits(lane: Lane, test: impl Fn(u8) -> bool) -> u32 {
-    lane.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(test(*byte)))
 }
 
 /// A spelling to be found at a place: at most 32 bytes, and which of them count.
@@ -88,29 +72,9 @@ impl Spelling {
     }
 
     /// Whether a text begins so; of the first sixteen bytes those in `counting` count.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn is_start_of(&self, text: &[u8; 32], counting: Lane) -> bool {
-        let load = |lane: Lane| -> __m128i { bytemuck::cast(lane) };
-        // SAFETY: SSE2 is always there, registers only.
-        unsafe {
-            let differs = |half: usize| {
-                _mm_and_si128(_mm_xor_si128(load(lane(text, half * 16)), load(self.bytes[half])), load(self.mask[half]))
-            };
-            let first = _mm_and_si128(differs(0), load(counting));
-            let same = _mm_cmpeq_epi8(_mm_or_si128(first, differs(1)), _mm_setzero_si128());
-            _mm_movemask_epi8(same) == 0xffff
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    #[inline(always)]
-    fn is_start_of(&self, text: &[u8; 32], counting: Lane) -> bool {
-        let differs = |half: usize| {
-            let word = |lane: Lane| u128::from_le_bytes(lane);
-            (word(lane(text, half * 16)) ^ word(self.bytes[half])) & word(self.mask[half])
-        };
-        differs(0) & u128::from_le_bytes(counting) | differs(1) == 0
+        lanes::same_where([lane(text, 0), lane(text, 16)], self.bytes, self.mask, counting)
     }
 }
 
@@ -129,77 +93,10 @@ impl Ranges {
     }
 
     /// Whether every byte of a text lies in one of its ranges.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub fn all_within<const COUNT: usize>(ranges: &[Ranges; COUNT], text: Lane) -> bool {
-        let load = |lane: Lane| -> __m128i { bytemuck::cast(lane) };
-        // SAFETY: SSE2 is always there, registers only.
-        unsafe {
-            let mut within = _mm_setzero_si128();
-            for one in ranges {
-                let above = _mm_sub_epi8(load(text), load(one.low));
-                within = _mm_or_si128(within, _mm_cmpeq_epi8(_mm_min_epu8(above, load(one.span)), above));
-            }
-            _mm_movemask_epi8(within) == 0xffff
-        }
+        lanes::all_within(ranges.map(|one| (one.low, one.span)), text)
     }
-
-    /// Whether every byte of a text lies in one of its ranges.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn all_within<const COUNT: usize>(ranges: &[Ranges; COUNT], text: Lane) -> bool {
-        let within = |at: usize| ranges.iter().any(|one| text[at].wrapping_sub(one.low[at]) <= one.span[at]);
-        (0..16).all(within)
-    }
-}
-
-/// One bit per byte that is a quote, a backslash or a control byte.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn string_stops(lane: Lane) -> u32 {
-    let chunk: __m128i = bytemuck::cast(lane);
-    // SAFETY: SSE2 is always there, registers only.
-    unsafe {
-        let quote = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'"' as i8));
-        let backslash = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\\' as i8));
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1f)), chunk);
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
-    }
-}
-
-/// One bit per byte that is a quote, a backslash or a control byte.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn string_stops(lane: Lane) -> u32 {
-    bits(lane, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-}
-
-/// One bit per byte that is no digit.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn other_than_digits(lane: Lane) -> u32 {
-    // SAFETY: SSE2 is always there, registers only.
-    unsafe {
-        let value = _mm_sub_epi8(bytemuck::cast(lane), _mm_set1_epi8(b'0' as i8));
-        !_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(9)), value)) as u32 & 0xffff
-    }
-}
-
-/// One bit per byte that is no digit.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn other_than_digits(lane: Lane) -> u32 {
-    bits(lane, |byte| !byte.is_ascii_digit())
-}
-
-/// One bit per full stop.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn stops(lane: Lane) -> u32 {
-    // SAFETY: SSE2 is always there, registers only.
-    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(bytemuck::cast(lane), _mm_set1_epi8(b'.' as i8))) as u32 }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn stops(lane: Lane) -> u32 {
-    bits(lane, |byte| byte == b'.')
 }
 
 /// The number that the first `count` (1 to 8) digits of a little-endian word spell.
@@ -223,7 +120,7 @@ pub fn is_ipv4(text: &[u8]) -> bool {
     let whole = u128::from(u64_at(text, 0)) | u128::from(u64_at(text, length - 8)) << (8 * (length - 8));
     let lane = whole.to_le_bytes();
     let all = (1u32 << length) - 1;
-    let points = stops(lane) & all;
+    let points = lanes::points(lane) & all;
     if (other_than_digits(lane) & all) != points || points.count_ones() != 3 {
         return false;
     }
@@ -251,29 +148,6 @@ fn is_byte(three: u32, count: u32) -> bool {
     LEAST[count as usize] <= digits && digits <= 0x02_05_05
 }
 
-/// The sixteen bytes that 32 hexadecimal digits of any case spell; None where one is none.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn bytes_of_hex(digits: [Lane; 2]) -> Option<Lane> {
-    // SAFETY: SSE2 is always there, registers only.
-    unsafe {
-        let halves = digits.map(|half| {
-            let text: __m128i = bytemuck::cast(half);
-            let within = |value: __m128i, most: i8| _mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(most)), value);
-            let number = _mm_sub_epi8(text, _mm_set1_epi8(b'0' as i8));
-            let letter = _mm_sub_epi8(_mm_or_si128(text, _mm_set1_epi8(0x20)), _mm_set1_epi8(b'a' as i8));
-            let (is_number, is_letter) = (within(number, 9), within(letter, 5));
-            let value =
-                _mm_or_si128(_mm_and_si128(is_number, number), _mm_and_si128(is_letter, _mm_add_epi8(letter, _mm_set1_epi8(10))));
-            // In each pair the first digit is the low byte: it moves up four bits, the second comes down eight.
-            let pairs = _mm_and_si128(_mm_or_si128(_mm_slli_epi16(value, 4), _mm_srli_epi16(value, 8)), _mm_set1_epi16(0xff));
-            (pairs, _mm_or_si128(is_number, is_letter))
-        });
-        let good = _mm_movemask_epi8(_mm_and_si128(halves[0].1, halves[1].1)) == 0xffff;
-        good.then(|| bytemuck::cast(_mm_packus_epi16(halves[0].0, halves[1].0)))
-    }
-}
-
 /// The UUID of the 36 characters at `at` of a padded buffer (RFC 9562, any case).
 #[inline(always)]
 pub fn uuid(bytes: &[u8], at: usize) -> Option<u128> {
@@ -284,45 +158,19 @@ pub fn uuid(bytes: &[u8], at: usize) -> Option<u128> {
     spelled_uuid(text)
 }
 
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn spelled_uuid(text: &[u8; 40]) -> Option<u128> {
     // Without the four hyphens: 8, 4 + 4, 4 + 4 of the last twelve and their last eight.
     let four = |at: usize| u64::from(u32::from_le_bytes(text[at..at + 4].try_into().unwrap()));
     let words = [u64_at(text, 0), four(9) | four(14) << 32, four(19) | four(24) << 32, u64_at(text, 28)];
-    bytes_of_hex(bytemuck::cast(words)).map(u128::from_be_bytes)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn spelled_uuid(text: &[u8; 40]) -> Option<u128> {
-    super::format::uuid(text, 0)
+    let [low, high] = [[words[0], words[1]], [words[2], words[3]]].map(|[low, high]| u128::from(low) | u128::from(high) << 64);
+    bytes_of_hex([low.to_le_bytes(), high.to_le_bytes()]).map(u128::from_be_bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::format;
     use super::*;
-
-    /// Every byte at every place of a lane.
-    fn lanes() -> impl Iterator<Item = Lane> {
-        (0..=255u8).flat_map(|byte| {
-            (0..16).map(move |place| {
-                let mut lane = *b"0123456789012345";
-                lane[place] = byte;
-                lane
-            })
-        })
-    }
-
-    #[test]
-    fn every_byte_is_classed_as_byte_by_byte() {
-        for lane in lanes() {
-            assert_eq!(other_than_digits(lane), bits(lane, |byte| !byte.is_ascii_digit()));
-            assert_eq!(stops(lane), bits(lane, |byte| byte == b'.'));
-            assert_eq!(string_stops(lane), bits(lane, |byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
-        }
-    }
 
     #[test]
     fn digits_are_their_number() {
