@@ -31,8 +31,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::process::guarded;
 use text::Writer;
 
-/// Rows that are decoded together.
-const ROWS: usize = 8192;
+/// Rows that the crate decodes together, whoever asks for how many: where pages contradict their own counts, it depends on that whether
+/// they can be read. What so many rows are made of stays in the processor's own cache.
+const ROWS: usize = 16 << 10;
 /// Most bytes of one decompressed page or row group that a file may claim for each of its own, and what any file may claim.
 const RATIO: i64 = 2000;
 const FLOOR: i64 = 256 << 20;
@@ -50,6 +51,8 @@ pub struct Footer {
 /// Rows of a file batch by batch, in its order, as the `parquet` crate reads them: any layout.
 pub struct File {
     reader: ParquetRecordBatchReader,
+    /// Rows that were decoded, but not given yet.
+    rest: Option<RecordBatch>,
     /// Rows that are read, but not given: a reader that skips them does not look at all of their pages, and finds less wrong.
     first: usize,
     /// Whether the reader may take texts as they are: it does with JSON, and wherever the older of two words for text is missing.
@@ -99,25 +102,25 @@ impl Footer {
         pages::Rows::open(plan, &self.file, self.metadata.metadata(), &self.schema)
     }
 
-    /// The rows from number `first` on, in batches of at most `rows`. Errors: `body.invalid_parquet`.
-    pub fn rows(&self, plan: &Plan, rows: usize, first: usize) -> Result<File> {
-        self.file(rows, first, in_codes(plan, &self.schema, self.metadata.metadata()))
+    /// The rows from number `first` on. Errors: `body.invalid_parquet`.
+    pub fn rows(&self, plan: &Plan, first: usize) -> Result<File> {
+        self.file(first, in_codes(plan, &self.schema, self.metadata.metadata()))
     }
 
     /// All rows; texts stay codes wherever the file has them so: a long text that repeats lies in memory once.
     fn rows_in_codes(&self) -> Result<File> {
-        self.file(ROWS, 0, all_in_codes(&self.schema, self.metadata.metadata()))
+        self.file(0, all_in_codes(&self.schema, self.metadata.metadata()))
     }
 
-    fn file(&self, rows: usize, first: usize, schema: SchemaRef) -> Result<File> {
+    fn file(&self, first: usize, schema: SchemaRef) -> Result<File> {
         read(|| {
             let options = options().with_schema(schema);
             let metadata = ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options).map_err(invalid)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata);
-            let reader = builder.with_batch_size(rows.max(1)).build().map_err(invalid)?;
+            let reader = builder.with_batch_size(ROWS).build().map_err(invalid)?;
             let columns = self.metadata.metadata().file_metadata().schema_descr().columns();
             let is_unchecked = columns.iter().any(|column| is_unchecked(column));
-            Ok(File { reader, first, is_unchecked })
+            Ok(File { reader, rest: None, first, is_unchecked })
         })
     }
 }
@@ -160,25 +163,35 @@ fn options() -> ArrowReaderOptions {
 }
 
 impl File {
-    /// The next rows; None at the end. Errors: `body.invalid_parquet`.
-    pub fn batch(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next rows, at most so many and at most [`ROWS`]; None at the end. Errors: `body.invalid_parquet`.
+    pub fn batch(&mut self, most: usize) -> Result<Option<RecordBatch>> {
         read(|| {
             loop {
-                let Some(mut batch) = self.reader.next().transpose().map_err(invalid)? else { return Ok(None) };
-                if self.is_unchecked {
-                    let (schema, options) = (batch.schema(), RecordBatchOptions::new().with_row_count(Some(batch.num_rows())));
-                    let each = schema.fields().iter().zip(batch.columns());
-                    let columns = each.map(|(field, column)| checked(field.data_type(), column)).collect::<Result<_>>()?;
-                    batch = RecordBatch::try_new_with_options(schema, columns, &options).map_err(invalid)?;
+                let Some(batch) = self.rest.take().map_or_else(|| self.decoded(), |rest| Ok(Some(rest)))? else {
+                    return Ok(None);
+                };
+                let past = self.first.min(batch.num_rows());
+                self.first -= past;
+                let (left, given) = (batch.num_rows() - past, most.min(batch.num_rows() - past));
+                if left > given {
+                    self.rest = Some(batch.slice(past + given, left - given));
                 }
-                let count = batch.num_rows();
-                let given = self.first.min(count);
-                self.first -= given;
-                if given < count {
-                    return Ok(Some(batch.slice(given, count - given)));
+                if given > 0 {
+                    return Ok(Some(batch.slice(past, given)));
                 }
             }
         })
+    }
+
+    fn decoded(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.reader.next().transpose().map_err(invalid)? else { return Ok(None) };
+        if !self.is_unchecked {
+            return Ok(Some(batch));
+        }
+        let (schema, options) = (batch.schema(), RecordBatchOptions::new().with_row_count(Some(batch.num_rows())));
+        let each = schema.fields().iter().zip(batch.columns());
+        let columns = each.map(|(field, column)| checked(field.data_type(), column)).collect::<Result<_>>()?;
+        RecordBatch::try_new_with_options(schema, columns, &options).map(Some).map_err(invalid)
     }
 }
 
@@ -268,7 +281,7 @@ pub fn canonical(plan: &Plan, file: Bytes, mut each: impl FnMut(&[u8]) -> Result
         let mut most = most_text(file.len());
         let mut opened = Footer::read(file)?.rows_in_codes()?;
         let (writer, mut text) = (Writer { plan }, Vec::new());
-        while let Some(batch) = opened.batch()? {
+        while let Some(batch) = opened.batch(ROWS)? {
             for row in 0..batch.num_rows() {
                 text.clear();
                 writer.record(&batch, row, &mut text);

@@ -14,16 +14,13 @@ use arrow_select::concat::concat;
 use bytes::Bytes;
 
 use super::text::Writer;
-use super::{File, Footer, direct, pages};
+use super::{File, Footer, ROWS, direct, pages};
 use crate::contract::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::batches::{Batch, rows};
 use crate::process::judge::{Judge, Padded};
 use crate::process::slow::Refused;
 use crate::process::{arrow, guarded};
-
-/// Most rows of a piece.
-const PIECE: usize = 16 << 10;
 
 /// Reads a file batch by batch.
 pub struct Reader {
@@ -44,15 +41,6 @@ enum Road {
     Closed,
 }
 
-/// Pieces of a batch of so many rows, and rows of each.
-fn pieces_of(rows: usize) -> usize {
-    rows.div_ceil(PIECE).max(1)
-}
-
-fn piece(rows: usize) -> usize {
-    rows / pieces_of(rows)
-}
-
 impl Reader {
     /// Opens a file. A record without a time of its own has `received_us`; a batch holds at most `rows` records.
     ///
@@ -60,8 +48,8 @@ impl Reader {
     pub fn open(plan: Arc<Plan>, file: Bytes, received_us: i64, rows: usize) -> Result<Reader> {
         let (road, rows) = guarded(|| {
             let footer = Footer::read(file)?;
-            let rows = rows.min(footer.most_rows(&plan));
-            let file = footer.rows(&plan, piece(rows), 0)?; // what it refuses is no file, however plain
+            let rows = rows.clamp(1, footer.most_rows(&plan).max(1));
+            let file = footer.rows(&plan, 0)?; // what it refuses is no file, however plain
             let road = match footer.pages(&plan) {
                 Some(pages) => Road::Pages(Box::new(pages), footer),
                 None => Road::Any(file),
@@ -86,15 +74,17 @@ impl Reader {
         let first = self.next;
         let mut pieces = Pieces::new(&self.plan, first, self.received_us);
         if let Road::Pages(pages, footer) = &mut self.road {
-            match pages.batch(self.rows.max(1)) {
+            match pages.batch(self.rows) {
                 Ok(Some(given)) => pieces.take_whole(&given)?,
                 Ok(None) => {}
-                Err(pages::Odd) => self.road = Road::Any(footer.rows(&self.plan, piece(self.rows), first as usize)?),
+                Err(pages::Odd) => self.road = Road::Any(footer.rows(&self.plan, first as usize)?),
             }
         }
         if let Road::Any(file) = &mut self.road {
-            for _ in 0..pieces_of(self.rows) {
-                let Some(given) = file.batch()? else { break };
+            let end = first + self.rows as u64;
+            while pieces.next < end
+                && let Some(given) = file.batch((end - pieces.next) as usize)?
+            {
                 pieces.take(&given)?;
             }
         }
@@ -152,14 +142,14 @@ impl<'a> Pieces<'a> {
 
     /// Judges the next rows, all at once where their columns tell.
     fn take_whole(&mut self, given: &RecordBatch) -> Result<()> {
-        if given.num_rows() <= PIECE {
+        if given.num_rows() <= ROWS {
             return self.take(given);
         }
         if self.direct(given)? {
             return Ok(());
         }
-        let each = (0..given.num_rows()).step_by(PIECE);
-        each.map(|first| given.slice(first, PIECE.min(given.num_rows() - first))).try_for_each(|piece| self.take(&piece))
+        let each = (0..given.num_rows()).step_by(ROWS);
+        each.map(|first| given.slice(first, ROWS.min(given.num_rows() - first))).try_for_each(|piece| self.take(&piece))
     }
 
     /// Judges the next rows.
