@@ -56,6 +56,8 @@ KINDS: dict[str, tuple[str, pa.DataType, Callable[[random.Random, int], Any]]] =
     "coded words": ("string", CODED, lambda rng, row: words(rng)),
     "fewer later": ("string", CODED, fewer_later),
     "fewer later, plain": ("string", pa.large_string(), fewer_later),
+    "numbered": ("string", pa.string(), lambda rng, row: f"user_{rng.randrange(10**6):06}"),
+    "alike at first": ("string", CODED, lambda rng, row: "order " * (row < 21_000) + words(rng)),
     "long texts": ("string", pa.string(), lambda rng, row: "é" * (200_000 if row % 7_001 == 5 else 3)),
     "uuid": ("uuid", pa.binary(16), lambda rng, row: rng.randbytes(16)),
     "fixed": ("fixed[3]", pa.binary(3), lambda rng, row: rng.randbytes(3)),

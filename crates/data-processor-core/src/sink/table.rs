@@ -10,10 +10,10 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::TypePtr;
 
 use super::align::align;
-use super::calendar::{day_name, day_of};
+use super::calendar::{DAY_US, day_name, day_of};
 use super::encode::Press;
 use super::file::{OpenFile, Shaped};
-use super::leaf::{Leaf, Source, leaf_columns};
+use super::leaf::{Source, leaf_columns};
 use super::place::Places;
 use super::schema::{Column, IcebergSchema, Kind};
 use crate::error::{Error, ErrorKind, Result};
@@ -118,15 +118,11 @@ fn all_but(rows: u32, without: &[u32]) -> Vec<u32> {
     kept
 }
 
-/// The day of all rows of a leaf, when it is easily seen to be one.
-fn only_day(leaf: &Leaf) -> Option<i32> {
-    match (&leaf.source, &leaf.levels) {
-        (Source::I64(instants), None) => {
-            let (first, last) = (day_of(*instants.iter().min()?), day_of(*instants.iter().max()?));
-            (first == last).then_some(first)
-        }
-        _ => None,
-    }
+/// How many of the first rows lie on a day.
+fn of_one_day(day: i32, instants: &[i64], rows: &[u32]) -> usize {
+    let midnight = i64::from(day).wrapping_mul(DAY_US); // of the first day there is, it lies before the first instant
+    let within = |row: &&u32| instants[**row as usize].wrapping_sub(midnight).cast_unsigned() < DAY_US.cast_unsigned();
+    rows.iter().take_while(within).count()
 }
 
 /// Writes batches of rows as day-partitioned Parquet files. Batches may come one after the other; nothing is in a file for
@@ -254,28 +250,24 @@ impl TableWriter {
         }
         let leaf = self.day_path.as_ref().and_then(|path| shaped.leaf(path[0], self.leaves_before(path)));
         let Some(leaf) = leaf else { return BTreeMap::from([(None, written)]) };
-        if let Some(day) = only_day(leaf) {
-            return BTreeMap::from([(Some(day), written)]);
-        }
-        let day = |row: usize| match &leaf.source {
-            _ if !leaf.present(row) => None,
-            Source::I32(days) => Some(days[row]),
-            Source::I64(instants) => Some(day_of(instants[row])),
+        let day = |row: u32| match &leaf.source {
+            _ if !leaf.present(row as usize) => None,
+            Source::I32(days) => Some(days[row as usize]),
+            Source::I64(instants) => Some(day_of(instants[row as usize])),
             _ => None,
         };
-        let mut run: (Option<i32>, Vec<u32>) = (None, Vec::new());
-        for row in written {
-            let today = day(row as usize);
-            if today != run.0 || run.1.is_empty() {
-                if !run.1.is_empty() {
-                    days.insert(run.0, std::mem::take(&mut run.1));
-                }
-                run = (today, days.remove(&today).unwrap_or_default());
+        let mut rest = written.as_slice();
+        while let Some(first) = rest.first() {
+            let today = day(*first);
+            let length = match (today, &leaf.source, &leaf.levels) {
+                (Some(today), Source::I64(instants), None) => of_one_day(today, instants, rest),
+                _ => rest.iter().take_while(|row| day(**row) == today).count(),
+            };
+            if length == written.len() {
+                return BTreeMap::from([(today, written)]);
             }
-            run.1.push(row);
-        }
-        if !run.1.is_empty() {
-            days.insert(run.0, run.1);
+            days.entry(today).or_default().extend_from_slice(&rest[..length]);
+            rest = &rest[length..];
         }
         days
     }
@@ -363,7 +355,6 @@ mod tests {
 
     use super::*;
 
-    const DAY_US: i64 = 86_400_000_000;
     const BUFFER: usize = 4 << 20;
 
     fn writer(place: &std::path::Path) -> TableWriter {

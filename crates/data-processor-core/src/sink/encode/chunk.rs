@@ -1,22 +1,19 @@
 //! One leaf's column chunk in the making.
 
-use bytes::Bytes;
+mod close;
+
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::Page;
-use parquet::column::writer::ColumnCloseResult;
-use parquet::errors::Result as ParquetResult;
-use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::super::bounds::Extent;
-use super::super::footer;
 use super::super::leaf::{Leaf, Source};
 use super::super::schema::{Column, Kind};
 use super::dictionary::Dictionary;
 use super::gather::{Memo, UNKNOWN, for_present, gather, runs};
-use super::pack;
 use super::parts::{Parts, spelled};
 use super::press::Press;
+use super::{pack, texts};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows of a page.
@@ -37,7 +34,7 @@ enum Way {
     Coded,
     /// Values one after the other.
     Plain,
-    /// Lengths as differences, then the bytes of all values: less to compress than a length before each.
+    /// Lengths as differences, then the bytes of all values, what all begin with told once: less to compress than a length before each.
     Lengths,
     /// Differences, for whole numbers.
     Delta,
@@ -141,6 +138,7 @@ impl ChunkWriter {
             let trial = self.way == Way::Coded && self.pages == 0 && self.codes.len() < TRIAL;
             let most = (PAGE_ROWS - self.rows).min(if trial { TRIAL } else { PAGE_ROWS });
             let piece = &rows[..rows.len().min(most)];
+            self.make_room(leaf, piece.len());
             let taken = &piece[..self.take(leaf, piece, batch)];
             self.take_levels(leaf, taken);
             if self.way == Way::Coded {
@@ -163,6 +161,22 @@ impl ChunkWriter {
             }
         }
         Ok(())
+    }
+
+    /// Makes room for so many rows at once: a page that grew bit by bit would take fresh memory for each doubling.
+    fn make_room(&mut self, leaf: &Leaf, rows: usize) {
+        match self.way {
+            Way::Bits | Way::Coded => self.codes.reserve(rows),
+            Way::Delta | Way::Split => self.longs.reserve(rows),
+            Way::Plain => self.raw.reserve(rows * self.width),
+            Way::Lengths => {
+                self.longs.reserve(rows);
+                if let Source::Bytes(ends, _) = &leaf.source {
+                    let bytes = (ends[ends.len() - 1] - ends[0]) as usize;
+                    self.raw.reserve(((bytes / leaf.source.len().max(1) + 1) * rows).min(PAGE_BYTES));
+                }
+            }
+        }
     }
 
     /// Levels are kept from the first null of a page on: before it they are all the same.
@@ -336,8 +350,7 @@ impl ChunkWriter {
             Way::Delta if self.width == 4 => {
                 self.longs.extend(codes.iter().map(|code| i64::from(numbers[*code as usize] as i32)))
             }
-            Way::Delta => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
-            Way::Split => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
+            Way::Delta | Way::Split => self.longs.extend(codes.iter().map(|code| numbers[*code as usize].cast_signed())),
             Way::Lengths => {
                 for value in codes.iter().map(|code| self.dictionary.value(*code as usize)) {
                     self.raw.extend_from_slice(value);
@@ -424,13 +437,14 @@ impl ChunkWriter {
                 pack::split(body, &self.longs, self.width);
                 Encoding::BYTE_STREAM_SPLIT
             }
-            Way::Lengths => {
-                pack::delta(body, &self.longs, true);
-                body.extend_from_slice(&self.raw);
-                Encoding::DELTA_LENGTH_BYTE_ARRAY
-            }
+            Way::Lengths => texts::put(body, &self.longs, &self.raw),
             Way::Plain => {
-                body.extend_from_slice(&self.raw);
+                let whole = body.is_empty();
+                if whole {
+                    std::mem::swap(body, &mut self.raw)
+                } else {
+                    body.extend_from_slice(&self.raw)
+                }
                 Encoding::PLAIN
             }
         };
@@ -438,60 +452,6 @@ impl ChunkWriter {
         self.longs.clear();
         self.raw.clear();
         encoding
-    }
-
-    fn dictionary_page(&self, press: &mut Press) -> Result<(Bytes, usize)> {
-        let (mut body, mut pressed) = std::mem::take(&mut press.room);
-        body.clear();
-        self.dictionary.spell_all(self.width, &mut body);
-        press.press(&body, &mut pressed)?;
-        let num_values = self.dictionary.len() as u32;
-        let page = |buf| Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
-        let (page, uncompressed, pressed) = spelled(page, body.len(), pressed).map_err(failed)?;
-        press.room = (body, pressed);
-        Ok((page, uncompressed))
-    }
-
-    /// The finished chunk: its pages, what the footer says about it, what was seen of its values.
-    pub fn close(mut self, press: &mut Press) -> Result<(Parts, ColumnCloseResult, Extent)> {
-        self.flush_page(press)?;
-        let mut parts = std::mem::take(&mut self.parts);
-        let (mut data_at, dictionary) = (0, self.dictionary.len() > 0);
-        if dictionary {
-            let edges = self.dictionary.edges(&self.kind, self.physical);
-            self.extent.join(edges);
-            let (page, uncompressed) = self.dictionary_page(press)?;
-            data_at = page.len() as i64;
-            parts.put_first(page);
-            self.uncompressed += uncompressed;
-            if !self.encodings.contains(&Encoding::PLAIN) {
-                self.encodings.push(Encoding::PLAIN);
-            }
-        }
-        let length = parts.bytes();
-        let metadata = self.metadata(press, dictionary, data_at, length).map_err(failed)?;
-        let close = ColumnCloseResult {
-            bytes_written: length as u64,
-            rows_written: self.total_rows,
-            metadata,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        Ok((parts, close, self.extent))
-    }
-
-    fn metadata(&mut self, press: &Press, dictionary: bool, data_at: i64, length: usize) -> ParquetResult<ColumnChunkMetaData> {
-        ColumnChunkMetaData::builder(self.descriptor.clone())
-            .set_encodings(std::mem::take(&mut self.encodings))
-            .set_compression(press.codec().parquet())
-            .set_num_values(self.total_rows as i64)
-            .set_total_compressed_size(length as i64)
-            .set_total_uncompressed_size(self.uncompressed as i64)
-            .set_data_page_offset(data_at)
-            .set_dictionary_page_offset(dictionary.then_some(0))
-            .set_statistics(footer::statistics(&self.extent, self.physical, self.width, self.nulls))
-            .build()
     }
 }
 

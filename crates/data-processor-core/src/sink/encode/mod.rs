@@ -10,6 +10,7 @@ mod literals;
 mod pack;
 mod parts;
 mod press;
+mod texts;
 
 pub use chunk::ChunkWriter;
 pub use press::Press;

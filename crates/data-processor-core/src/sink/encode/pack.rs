@@ -92,24 +92,36 @@ pub fn delta(out: &mut Vec<u8>, values: &[i64], narrow: bool) {
         for (difference, pair) in block.iter_mut().zip(values[at - 1..at + count].windows(2)) {
             *difference = wrap(pair[1].wrapping_sub(pair[0]));
         }
-        let least = block[..count].iter().copied().min().unwrap_or_default();
-        block[count..].fill(least);
-        zigzag(out, least);
-        let mut widths = [0_u8; BLOCK / MINI];
-        for (mini, width) in block.chunks_exact_mut(MINI).zip(&mut widths) {
-            let mut all = 0;
-            for difference in mini {
-                let above = difference.wrapping_sub(least).cast_unsigned() & mask;
-                *difference = above.cast_signed();
-                all |= above;
-            }
-            *width = 64 - all.leading_zeros() as u8;
-        }
-        out.extend_from_slice(&widths);
-        for (mini, width) in block.chunks_exact(MINI).zip(widths).filter(|(_, width)| *width > 0) {
-            pack_wide(out, mini, u32::from(width));
-        }
         at += count;
+        let first = block[0];
+        if block[..count].iter().fold(0, |varied, difference| varied | (difference ^ first)) == 0 {
+            // Ids are of one length, mostly: there is nothing to pack.
+            zigzag(out, first);
+            out.extend_from_slice(&[0; BLOCK / MINI]);
+        } else {
+            delta_block(out, &mut block, count, mask);
+        }
+    }
+}
+
+/// A block of so many differences, each as what it has above the least one.
+fn delta_block(out: &mut Vec<u8>, block: &mut [i64; BLOCK], count: usize, mask: u64) {
+    let least = block[..count].iter().copied().min().unwrap_or_default();
+    block[count..].fill(least);
+    zigzag(out, least);
+    let mut widths = [0_u8; BLOCK / MINI];
+    for (mini, width) in block.chunks_exact_mut(MINI).zip(&mut widths) {
+        let mut all = 0;
+        for difference in mini {
+            let above = difference.wrapping_sub(least).cast_unsigned() & mask;
+            *difference = above.cast_signed();
+            all |= above;
+        }
+        *width = 64 - all.leading_zeros() as u8;
+    }
+    out.extend_from_slice(&widths);
+    for (mini, width) in block.chunks_exact(MINI).zip(widths).filter(|(_, width)| *width > 0) {
+        pack_wide(out, mini, u32::from(width));
     }
 }
 
