@@ -61,10 +61,10 @@ impl Uuids {
             if self.page.1 > 0 {
                 texts.dictionary(&self.page.0, self.page.1)?;
             }
-            let mut spelled = Vec::with_capacity(self.values.len() * WIDTH);
+            let (mut spelled, mut quoted) = (Vec::with_capacity(self.values.len() * WIDTH), Vec::with_capacity(SPELLED + 2));
             for value in &self.values {
                 spelled.extend_from_slice(&(SPELLED as u32).to_le_bytes());
-                let mut quoted = Vec::with_capacity(SPELLED + 2);
+                quoted.clear();
                 spell::uuid(value.to_ne_bytes(), &mut quoted);
                 spelled.extend_from_slice(&quoted[1..=SPELLED]);
             }
@@ -90,7 +90,8 @@ impl Sink for Uuids {
         self.all = self.dictionary.len() == count;
         match &mut self.texts {
             Some(texts) => texts.dictionary(page, count),
-            None => Ok(()),
+            None if self.all => Ok(()),
+            None => Texts::new(false).dictionary(page, count), // they are texts, whether or not a row has one
         }
     }
 
@@ -130,5 +131,43 @@ impl Sink for Uuids {
         }
         let values = Buffer::from_vec(std::mem::take(&mut self.values));
         Ok(Arc::new(FixedSizeBinaryArray::try_new(16, values, nulls).map_err(|_| Odd)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+
+    const FIRST: &str = "01934b6e-7c0a-7def-8123-456789abcdef";
+
+    /// Texts, each after its length.
+    fn page(texts: &[&[u8]]) -> Bytes {
+        texts.iter().flat_map(|text| [&(text.len() as u32).to_le_bytes(), *text].concat()).collect::<Vec<u8>>().into()
+    }
+
+    #[test]
+    fn a_column_with_a_text_that_is_no_uuid_is_one_of_texts() {
+        let mut column = Uuids::new();
+        column.begin(4);
+        assert!(column.dictionary(&page(&[FIRST.as_bytes()]), 1).is_ok() && column.codes(&[0]).is_ok());
+        column.spread(&[false, true]);
+        assert_eq!(column.plain(&page(&[FIRST.as_bytes(), b"x"]), 2).ok(), Some(WIDTH + 5));
+        let nulls = NullBuffer::from(vec![false, true, true, true]);
+        let read = column.finish(&DataType::Utf8, Some(nulls)).unwrap();
+        assert_eq!(read.as_string::<i32>().iter().collect::<Vec<_>>(), [None, Some(FIRST), Some(FIRST), Some("x")]);
+        column.begin(1);
+        assert!(column.codes(&[0]).is_ok());
+        assert_eq!(column.finish(&DataType::Utf8, None).unwrap().data_type(), &DataType::FixedSizeBinary(16));
+    }
+
+    #[test]
+    fn a_dictionary_of_what_is_no_text_or_too_short_is_odd() {
+        let mut column = Uuids::new();
+        column.begin(1);
+        assert!(column.dictionary(&page(&[b"\xff"]), 1).is_err());
+        assert!(column.dictionary(&page(&[FIRST.as_bytes()]), 2).is_err());
+        assert!(column.dictionary(&page(&[b"x"]), 1).is_ok() && column.codes(&[1]).is_err());
     }
 }
