@@ -11,9 +11,9 @@ use super::super::leaf::{Leaf, Source};
 use super::super::schema::{Column, Kind};
 use super::dictionary::Dictionary;
 use super::gather::{Memo, UNKNOWN, for_present, gather, runs};
+use super::pack;
 use super::parts::{Parts, spelled};
 use super::press::Press;
-use super::{pack, texts};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows of a page.
@@ -34,7 +34,7 @@ enum Way {
     Coded,
     /// Values one after the other.
     Plain,
-    /// Lengths as differences, then the bytes of all values, what all begin with told once: less to compress than a length before each.
+    /// Lengths as differences, then the bytes of all values: less to compress than a length before each.
     Lengths,
     /// Differences, for whole numbers.
     Delta,
@@ -437,7 +437,13 @@ impl ChunkWriter {
                 pack::split(body, &self.longs, self.width);
                 Encoding::BYTE_STREAM_SPLIT
             }
-            Way::Lengths => texts::put(body, &self.longs, &self.raw),
+            // What they begin with alike (DELTA_BYTE_ARRAY) is not left out: files were 3.5 % smaller, reading such a column took
+            // 1.3 to 1.4 times as long, and Spark 4.1 to 4.3 reads other texts out of such pages that are not compressed.
+            Way::Lengths => {
+                pack::delta(body, &self.longs, true);
+                body.extend_from_slice(&self.raw);
+                Encoding::DELTA_LENGTH_BYTE_ARRAY
+            }
             Way::Plain => {
                 let whole = body.is_empty();
                 if whole {

@@ -10,7 +10,6 @@ mod literals;
 mod pack;
 mod parts;
 mod press;
-mod texts;
 
 pub use chunk::ChunkWriter;
 pub use press::Press;
